@@ -1,0 +1,103 @@
+"""One libnftables context: nft commands in, listings and refusals out. The only module that imports `nftables`.
+
+A context must stay on the thread that made it: sharing one between threads crashes libnftables 1.0.6. It talks to the
+network namespace that the thread was in when the context was made.
+"""
+
+import ctypes
+import os
+import re
+from typing import Protocol, cast
+
+import nftables
+
+from nftsvc.errors import KernelRefused, KernelUnavailable
+
+LIBRARY = "libnftables.so.1"
+
+_REFUSAL = re.compile(r"^(?P<place>/proc/self/fd/\d+:(?P<line>\d+):[-\d]+: )?Error: (?P<reason>.*)$", re.MULTILINE)
+_ABSENT = "No such file or directory"
+
+
+class _Nftables(Protocol):
+    """The part of the binding that is used here."""
+
+    def cmd(self, text: str) -> tuple[int, str, str]: ...
+    def set_json_output(self, value: bool) -> object: ...  # noqa: FBT001 - the binding's own signature
+
+
+class Context:
+    """Runs nft commands in the namespace of the thread that makes it."""
+
+    def __init__(self) -> None:
+        self._nft = _open()
+        self._used = False
+
+    def run(self, text: str) -> None:
+        """Run commands as one transaction.
+
+        A refusal is asked for a second time, in a fresh context, because nft 1.1.0 keeps stale caches and because only
+        from a file does nft say which line it refused. KernelRefused carries that line's text; its `source` is empty.
+        """
+        code, _, error = self._nft.cmd(text)
+        if code != 0 and "Operation not permitted" in error:
+            raise KernelUnavailable("nftables: operation not permitted (root or CAP_NET_ADMIN is needed)")
+        if code != 0:
+            self._nft = _open()
+            self._run_from_file(text)
+
+    def _run_from_file(self, text: str) -> None:
+        descriptor = os.memfd_create("nftsvc")
+        try:
+            with open(descriptor, "w", encoding="ascii", closefd=False) as file:  # noqa: PTH123 - a descriptor
+                file.write(text)
+            code, _, error = self._nft.cmd(f'include "/proc/self/fd/{descriptor}"')
+        finally:
+            os.close(descriptor)
+        if code != 0:
+            raise _refusal(error, text)
+
+    def list_table(self, family: str, name: str) -> str | None:
+        """Return one table as nft's JSON, or None if there is none. `family` is nft's word for it."""
+        self._nft.set_json_output(True)
+        try:
+            code, output, error = self._nft.cmd(f"list table {family} {name}")
+        finally:
+            self._nft.set_json_output(False)
+        if code == 0:
+            return output
+        if _ABSENT in error:
+            return None
+        if "Operation not permitted" in error:
+            raise KernelUnavailable("nftables: operation not permitted (root or CAP_NET_ADMIN is needed)")
+        raise KernelRefused(error.strip())
+
+
+class Refusal(KernelRefused):
+    """A refusal that knows the number of the refused line (from 1; 0 if nft did not say)."""
+
+    def __init__(self, reason: str, line: str, number: int) -> None:
+        super().__init__(reason, line)
+        self.number = number
+
+
+def _refusal(error: str, text: str) -> Refusal:
+    match = _REFUSAL.search(error)
+    if match is None:
+        return Refusal(error.strip(), "", 0)
+    number = int(match["line"] or 0)
+    lines = text.splitlines()
+    line = lines[number - 1] if 0 < number <= len(lines) else ""
+    return Refusal(match["reason"], line, number)
+
+
+def _open() -> _Nftables:
+    try:
+        ctypes.CDLL(LIBRARY)
+    except OSError as error:
+        raise KernelUnavailable(
+            f"{LIBRARY} is not installed (Debian and Ubuntu: apt-get install libnftables1; Fedora: nftables)"
+        ) from error
+    nft = nftables.Nftables(LIBRARY)
+    nft.set_numeric_proto_output(True)
+    return cast("_Nftables", nft)

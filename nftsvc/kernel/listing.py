@@ -1,0 +1,92 @@
+"""What libnftables lists, as values: the way back from the kernel to a Table.
+
+In: the JSON of `list table`. Out: the same value that `nftsvc.ruleset` would have made, as far as it can be read back.
+nft 1.0.6 leaves out of its JSON what a set's type was written as, and table comments; a rule is known by its comment.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import ip_address
+from typing import TypeAlias
+
+from nftsvc.ruleset import Chain, Entry, Hook, Key, NamedSet, Rule, Table
+from nftsvc.values import Family
+
+Json: TypeAlias = "str | int | None | list[Json] | dict[str, Json]"
+_Fields = Mapping[str, "Json"]
+
+_PROTOCOLS: Mapping[Json, str] = {6: "tcp", 17: "udp", 132: "sctp"}
+
+
+def parse_table(text: str, family: Family) -> Table:
+    """Read a table's listing. Anything in it that we would not have made comes out as something we would not want."""
+    items = json.loads(text)["nftables"]
+    sets: list[NamedSet] = []
+    elements: dict[str, dict[Key, Entry]] = {}
+    for kind in ("set", "map"):
+        for one in _of_kind(items, kind):
+            name = str(one["name"])
+            sets.append(NamedSet(name, "", str(one.get("map", "")) if kind == "map" else ""))
+            elements[name] = dict(_elements(one.get("elem"), _types(one.get("type")), is_map=kind == "map"))
+    rules: dict[str, list[Rule]] = {}
+    for one in _of_kind(items, "rule"):
+        rules.setdefault(str(one["chain"]), []).append(Rule("", str(one.get("comment", ""))))
+    chains = tuple(
+        Chain(str(one["name"]), tuple(rules.get(str(one["name"]), ())), _hook(one)) for one in _of_kind(items, "chain")
+    )
+    return Table(family, tuple(sets), chains, elements)
+
+
+def _of_kind(items: Iterable[Mapping[str, _Fields]], kind: str) -> Iterator[_Fields]:
+    return (item[kind] for item in items if kind in item)
+
+
+def _hook(chain: _Fields) -> Hook | None:
+    if "hook" not in chain:
+        return None
+    return Hook(str(chain["type"]), str(chain["hook"]), int(str(chain["prio"])))
+
+
+def _types(listed: Json) -> tuple[str, ...]:
+    return tuple(map(str, listed)) if isinstance(listed, list) else (str(listed),)
+
+
+def _elements(listed: Json, types: tuple[str, ...], *, is_map: bool) -> Iterator[tuple[Key, Entry]]:
+    for item in listed if isinstance(listed, list) else ():
+        bare, value = item if is_map and isinstance(item, list) else (item, None)
+        comment = ""
+        if isinstance(bare, dict) and isinstance(element := bare.get("elem"), dict):
+            bare, comment = element["val"], str(element.get("comment", ""))
+        key = tuple(map(_part, _parts(bare), types))
+        yield key, Entry(_value(value), comment)
+
+
+def _parts(value: Json) -> list[Json]:
+    parts = value.get("concat") if isinstance(value, dict) else None
+    return parts if isinstance(parts, list) else [value]
+
+
+def _part(part: Json, kind: str) -> str | int:
+    """Read one part of a key: protocols are listed as numbers, which are the same on every machine; names are not."""
+    if kind == "inet_proto":
+        return _PROTOCOLS.get(part, str(part))
+    return part if isinstance(part, int) else _canonical(str(part))
+
+
+def _canonical(text: str) -> str:
+    """Undo the C library's spelling of addresses such as ::192.0.2.1, which Python writes in hexadecimal."""
+    return str(ip_address(text)) if "." in text and ":" in text else text
+
+
+def _value(value: Json) -> Key:
+    match value:
+        case None:
+            return ()
+        case {"goto": {"target": target}}:
+            return (f"goto {target}",)
+        case {"jump": {"target": target}}:
+            return (f"jump {target}",)
+        case {"drop": None}:
+            return ("drop",)
+        case _:
+            return tuple(part if isinstance(part, int) else _canonical(str(part)) for part in _parts(value))

@@ -1,0 +1,118 @@
+"""Rulesets and changes as nft text, through the templates.
+
+In: values. Out: text. Formatting only: nothing is decided, sorted or left out here. The filters are the last gate: a key,
+value or comment with a character that nft gives a meaning to raises ValueError, whatever let it come this far.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from itertools import takewhile
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from nftsvc.changes import (
+    AddChain,
+    AddElements,
+    AddSet,
+    DeleteChain,
+    DeleteElements,
+    Operation,
+    ReplaceRules,
+    Transaction,
+)
+from nftsvc.ruleset import NFT_FAMILY, TABLE, Key, Ruleset
+
+_KEY = re.compile(r"[0-9a-z.: ]+")
+_VALUE = re.compile(r"[0-9a-z.: -]+")
+_COMMENT = re.compile(r"[0-9A-Za-z.:/~ -]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """nft commands that make one transaction, and which operation each part of the text was made from."""
+
+    text: str
+    parts: tuple[tuple[int, Operation], ...]
+
+    def source(self, line: int) -> str:
+        """Say what a line (from 1) was made from: `Service shop/web`, `chain services`; "" where that is not known."""
+        before = list(takewhile(lambda part: part[0] <= line, self.parts))
+        return _source(before[-1][1], line - before[-1][0]) if before else ""
+
+
+def _source(operation: Operation, offset: int) -> str:
+    match operation:
+        case AddElements() | DeleteElements():
+            if 1 <= offset <= len(operation.elements) and operation.elements[offset - 1].owner:
+                return f"Service {operation.elements[offset - 1].owner}"
+            return f"{operation.set.keyword} {operation.set.name}"
+        case AddSet():
+            return f"{operation.set.keyword} {operation.set.name}"
+        case AddChain() | ReplaceRules() | DeleteChain():
+            return f"chain {operation.chain.name}"
+        case _:
+            return f"table {NFT_FAMILY[operation.family]} {TABLE}"
+
+
+class Renderer:
+    """Prints rulesets and changes. `templates` is a folder whose files replace ours of the same name."""
+
+    def __init__(self, templates: Path | None = None) -> None:
+        folders = ([templates] if templates is not None else []) + [_own_templates()]
+        self._environment = Environment(
+            loader=FileSystemLoader(folders),
+            undefined=StrictUndefined,
+            autoescape=False,  # noqa: S701 - nft text, not HTML; the filters below refuse what nft would interpret
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+        )
+        self._environment.filters.update(
+            key=_checked(_KEY, "key"),
+            value=_checked(_VALUE, "value"),
+            comment=_checked(_COMMENT, "comment"),
+            nft=NFT_FAMILY.__getitem__,
+        )
+        self._environment.globals["name"] = TABLE
+
+    def ruleset(self, ruleset: Ruleset) -> str:
+        """Return the full ruleset; `nft -f` loads it in one transaction, in place of what was there."""
+        tables = tuple(ruleset.tables.values())
+        return self._environment.get_template("ruleset.nft.j2").render(tables=tables)
+
+    def script(self, transaction: Transaction) -> Script:
+        """Return the commands of one transaction."""
+        macros = self._environment.get_template("operations.nft.j2").module
+        lines, texts, parts = 1, [], []
+        for operation in transaction:
+            text = str(getattr(macros, type(operation).__name__)(operation)) + "\n"
+            parts.append((lines, operation))
+            texts.append(text)
+            lines += text.count("\n")
+        return Script("".join(texts), tuple(parts))
+
+    def scripts(self, transactions: tuple[Transaction, ...]) -> Iterator[Script]:
+        """Yield the script of each transaction, made when it is asked for: a first load is larger than it looks."""
+        return map(self.script, transactions)
+
+
+def _checked(allowed: re.Pattern[str], what: str) -> Callable[[Key | str], str]:
+    def check(parts: Key | str) -> str:
+        text = parts if isinstance(parts, str) else " . ".join(map(str, parts))
+        if allowed.fullmatch(text) is None:
+            raise ValueError(f"refusing to write {what} {text!r} into nft text")
+        return text
+
+    return check
+
+
+@cache
+def _own_templates() -> Path:
+    """Return the folder of the templates: inside the installed package, beside it in a checkout."""
+    package = Path(str(files("nftsvc")))
+    inside = package / "templates"
+    return inside if inside.is_dir() else package.parent / "templates"

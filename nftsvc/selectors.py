@@ -1,0 +1,162 @@
+"""The endpoints controller's work, for input without a control plane: Pods and a selector become EndpointSlices.
+
+In: a Service and the Pods of its namespace. Out: the slices that the EndpointSlice controller would keep for it (source:
+Kubernetes staging/src/k8s.io/endpointslice, v1.36), so that everything after this sees one form only. Endpoints objects
+become slices here, too, as the mirroring controller would make them.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+
+from nftsvc.objects import (
+    LABEL_SERVICE_NAME,
+    Container,
+    EndpointAddress,
+    EndpointConditions,
+    EndpointPort,
+    Endpoints,
+    EndpointSlice,
+    ObjectMeta,
+    Pod,
+    Service,
+    ServicePort,
+    ServiceSpec,
+    SliceEndpoint,
+)
+from nftsvc.objects import TCP
+from nftsvc.values import Address, Family, IPFamily, Label, Port, Subdomain
+
+_FINISHED = ("Succeeded", "Failed")
+_PortSet = tuple[tuple[str, str, int], ...]
+
+
+def slices_from_pods(service: Service, pods: Iterable[Pod]) -> tuple[EndpointSlice, ...]:
+    """Evaluate the Service's selector over the Pods of its namespace.
+
+    One slice for each IP family of the Service and each distinct set of port numbers that its ports resolve to: Pods
+    whose same-named container port has different numbers land in different slices. A Pod without an address, or one
+    that has finished, is no endpoint. A Pod without the named port is an endpoint for the other ports only.
+    """
+    spec = service.spec or ServiceSpec()
+    selector = spec.selector or {}
+    if not selector or spec.type == "ExternalName":
+        return ()
+    groups: dict[tuple[Family, _PortSet], list[SliceEndpoint]] = defaultdict(list)
+    for pod in pods:
+        if _matches(selector, pod.labels) and not _finished(pod):
+            ports = tuple(_resolved(spec.ports or (), pod))
+            for family in families_of(service):
+                for address in _addresses(pod, family):
+                    groups[family, ports].append(_endpoint(pod, address, publish=bool(spec.publish_not_ready_addresses)))
+    return tuple(
+        _slice(service, family, ports, endpoints, number)
+        for number, ((family, ports), endpoints) in enumerate(sorted(groups.items(), key=lambda item: item[0]))
+    )
+
+
+def families_of(service: Service) -> tuple[Family, ...]:
+    """Return the IP families of a Service: `spec.ipFamilies`, or those of its cluster IPs where that is not given."""
+    spec = service.spec or ServiceSpec()
+    if spec.ip_families:
+        return tuple(Family(family) for family in spec.ip_families)
+    return tuple(address.family for address in service.addresses)
+
+
+def _matches(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
+    return all(labels.get(key) == value for key, value in selector.items())
+
+
+def _finished(pod: Pod) -> bool:
+    return pod.status is not None and pod.status.phase in _FINISHED
+
+
+def _addresses(pod: Pod, family: Family) -> list[Address]:
+    """Return the Pod's addresses in a family; a Pod on the host's network has the node's."""
+    if pod.status is None:
+        return []
+    listed = [one.ip for one in pod.status.pod_ips or ()] or [pod.status.pod_ip]
+    return [address for address in listed if address is not None and address.family == family]
+
+
+def _endpoint(pod: Pod, address: Address, *, publish: bool) -> SliceEndpoint:
+    conditions = pod.status.conditions if pod.status is not None else None
+    serving = any(one.type == "Ready" and one.status == "True" for one in conditions or ())
+    terminating = pod.metadata.deletion_timestamp is not None
+    return SliceEndpoint(
+        addresses=(address,),
+        conditions=EndpointConditions(
+            ready=publish or (serving and not terminating), serving=serving, terminating=terminating
+        ),
+        node_name=pod.spec.node_name if pod.spec is not None else None,
+    )
+
+
+def _resolved(ports: Iterable[ServicePort], pod: Pod) -> Iterator[tuple[str, str, int]]:
+    """Yield (port name, protocol, number) for each Service port that the Pod has."""
+    for port in ports:
+        number = target_port(port, pod)
+        if number is not None:
+            yield port.name, port.protocol, number
+
+
+def target_port(port: ServicePort, pod: Pod) -> Port | None:
+    """Return the number of a Service port on one Pod, or None where the Pod lacks the named port.
+
+    `targetPort` left out means the Service's own port; a name means the container port of that name and the same
+    protocol, looked for in the containers and then in the sidecars (init containers with restartPolicy Always).
+    """
+    target = port.target_port or ""
+    if not target:
+        return port.port
+    if target.isdigit():
+        return Port(int(target))
+    for container in _running_containers(pod):
+        for one in container.ports or ():
+            if one.name == target and (one.protocol or TCP) == port.protocol:
+                return one.container_port
+    return None
+
+
+def _running_containers(pod: Pod) -> Iterator[Container]:
+    if pod.spec is not None:
+        yield from pod.spec.containers or ()
+        yield from (one for one in pod.spec.init_containers or () if one.restart_policy == "Always")
+
+
+def _slice(
+    service: Service, family: Family, ports: _PortSet, endpoints: Iterable[SliceEndpoint], number: int
+) -> EndpointSlice:
+    return EndpointSlice(
+        metadata=ObjectMeta(
+            name=Subdomain(f"{service.name}-{number}"),
+            namespace=Label(service.namespace),
+            labels={LABEL_SERVICE_NAME: service.name},
+        ),
+        address_type=IPFamily(family),
+        endpoints=tuple(endpoints),
+        ports=tuple(
+            EndpointPort(name=Label(name), protocol=type(TCP)(protocol), port=Port(port)) for name, protocol, port in ports
+        ),
+    )
+
+
+def slices_from_endpoints(endpoints: Endpoints, service: Service) -> tuple[EndpointSlice, ...]:
+    """Rewrite an Endpoints object as slices: one per subset and IP family."""
+    slices = []
+    for subset in endpoints.subsets or ():
+        ports = tuple((port.name or "", port.protocol or TCP, port.port or 0) for port in subset.ports or ())
+        ready = [_from_address(one, ready=True) for one in subset.addresses or () if one.ip]
+        unready = [_from_address(one, ready=False) for one in subset.not_ready_addresses or () if one.ip]
+        for family in Family:
+            members = [one for one in ready + unready if (one.addresses or ())[0].family == family]
+            if members:
+                slices.append(_slice(service, family, ports, members, len(slices)))
+    return tuple(slices)
+
+
+def _from_address(address: EndpointAddress, *, ready: bool) -> SliceEndpoint:
+    return SliceEndpoint(
+        addresses=(address.ip,) if address.ip is not None else None,
+        conditions=EndpointConditions(ready=ready, serving=ready, terminating=False),
+        node_name=address.node_name,
+    )
