@@ -3,8 +3,8 @@
 In: a Plan and the ruleset the kernel has (its slots are kept). Out: a Ruleset, one table per IP family. Every name of
 a table, chain, map and set is given here, and every rule is written here. What the layout is and why: docs/kernel.md.
 
-    packet --> nat prerouting/output --> services --> lb-N (DNAT to one of N endpoints)
-                                                  `-> nodeport-lb-N
+    packet --> nat prerouting/output --> services --> tcp-lb-N (DNAT to one of N endpoints; udp, sctp alike)
+                                                  `-> tcp-nodeport-lb-N
            --> filter input/forward/output --> reject-connection (nobody to forward to)
            --> nat postrouting --> masquerade (node ports, hairpin)
 """
@@ -24,10 +24,8 @@ LAYOUT = 1
 NFT_FAMILY = {Family.IPV4: "ip", Family.IPV6: "ip6"}
 
 SERVICE_IPS = "service-ips"
-SERVICE_ENDPOINTS = "service-endpoints"
 NODEPORT_IPS = "nodeport-ips"
 NODEPORTS = "nodeports"
-NODEPORT_ENDPOINTS = "nodeport-endpoints"
 NO_ENDPOINTS = "no-endpoints"
 NO_ENDPOINT_NODEPORTS = "no-endpoint-nodeports"
 CLUSTER_IPS = "cluster-ips"
@@ -38,8 +36,10 @@ VERDICT = "verdict"
 
 LAYOUT_CHAIN = "layout"
 REJECT = "reject-connection"
-LB = "lb-"
-NODEPORT_LB = "nodeport-lb-"
+
+# One endpoint map for each protocol, because nft 1.0.6 cannot add a rule that uses a map it finds in the kernel if that
+# map was declared with `th dport`: "conflicting protocols specified: tcp vs. th".
+PROTOCOLS = ("tcp", "udp", "sctp")
 
 # nft 1.0.6 takes 128 bytes of comment and refuses 129.
 COMMENT_BYTES = 128
@@ -158,14 +158,15 @@ def _order(item: tuple[Key, Entry]) -> tuple[bytes | int | str, ...]:
 
 
 class _Slots:
-    """The slots in a table, by the endpoint map they are in and the frontend they belong to."""
+    """The slots in a table, by the endpoint map they are in and the frontend's part of the key."""
 
     def __init__(self, table: Table | None) -> None:
         self._found: dict[tuple[str, Key], dict[int, Key]] = defaultdict(dict)
-        for name in (SERVICE_ENDPOINTS, NODEPORT_ENDPOINTS) if table is not None else ():
-            for key, entry in table.elements.get(name, {}).items():  # type: ignore[union-attr]
-                if isinstance(key[-1], int):
-                    self._found[name, key[:-1]][key[-1]] = entry.value
+        for name, elements in table.elements.items() if table is not None else ():
+            if name in _ENDPOINT_MAPS:
+                for key, entry in elements.items():
+                    if isinstance(key[-1], int):
+                        self._found[name, key[:-1]][key[-1]] = entry.value
 
     def of(self, name: str, frontend: Key, endpoints: int) -> tuple[Key | None, ...]:
         """Return who holds each slot; no further than twice the endpoints wanted, whatever the kernel has."""
@@ -190,22 +191,24 @@ def _add_frontend(
     elements: dict[str, dict[Key, Entry]], port: PortPlan, frontend: Frontend, slots: _Slots
 ) -> None:
     """Add one way in: its verdict, its endpoints in their slots, and what else must know of it."""
-    key, names = _place(port, frontend)
+    protocol, number = port.protocol.lower(), int(frontend.port)
+    address: Key = () if frontend.address is None else (frontend.address,)
+    maps, key, without_protocol = _maps(frontend, protocol), (*address, protocol, number), (*address, number)
     comment = cut_comment(port.name)
     if not port.endpoints:
-        elements[names.rejected][key] = Entry((f"goto {REJECT}",), comment)
+        elements[maps.rejected][key] = Entry((f"goto {REJECT}",), comment)
     else:
-        elements[names.verdicts][key] = Entry((f"goto {names.chain}{len(port.endpoints)}",), comment)
-        wanted: list[Key] = [(endpoint.address, endpoint.port) for endpoint in port.endpoints]
-        for slot, endpoint in enumerate(assign(wanted, slots.of(names.endpoints, key, len(wanted)))):
-            elements[names.endpoints][*key, slot] = Entry(endpoint)
+        elements[maps.verdicts][key] = Entry((f"goto {maps.chain}{len(port.endpoints)}",), comment)
+        wanted: list[Key] = [(endpoint.address, int(endpoint.port)) for endpoint in port.endpoints]
+        for slot, endpoint in enumerate(assign(wanted, slots.of(maps.endpoints, without_protocol, len(wanted)))):
+            elements[maps.endpoints][*without_protocol, slot] = Entry(endpoint)
         if frontend.masquerade:
             elements[MASQUERADE_NODEPORTS][key] = Entry()
     if frontend.address is not None:
-        elements[CLUSTER_IPS][(frontend.address,)] = Entry()
+        elements[CLUSTER_IPS][address] = Entry()
 
 
-class _Names(NamedTuple):
+class _Maps(NamedTuple):
     """The maps and the chain prefix that a kind of frontend lives in."""
 
     verdicts: str
@@ -214,21 +217,22 @@ class _Names(NamedTuple):
     chain: str
 
 
-_BY_ADDRESS = _Names(SERVICE_IPS, SERVICE_ENDPOINTS, NO_ENDPOINTS, LB)
-_BY_PORT = _Names(NODEPORTS, NODEPORT_ENDPOINTS, NO_ENDPOINT_NODEPORTS, NODEPORT_LB)
+def _maps(frontend: Frontend, protocol: str) -> _Maps:
+    return (_BY_PORT if frontend.address is None else _BY_ADDRESS)[protocol]
 
 
-def _place(port: PortPlan, frontend: Frontend) -> tuple[Key, _Names]:
-    protocol = port.protocol.lower()
-    if frontend.address is None:
-        return (protocol, int(frontend.port)), _BY_PORT
-    return (frontend.address, protocol, int(frontend.port)), _BY_ADDRESS
+_BY_ADDRESS = {one: _Maps(SERVICE_IPS, f"{one}-endpoints", NO_ENDPOINTS, f"{one}-lb-") for one in PROTOCOLS}
+_BY_PORT = {
+    one: _Maps(NODEPORTS, f"{one}-nodeport-endpoints", NO_ENDPOINT_NODEPORTS, f"{one}-nodeport-lb-")
+    for one in PROTOCOLS
+}
+_ENDPOINT_MAPS = {maps.endpoints: protocol for by in (_BY_ADDRESS, _BY_PORT) for protocol, maps in by.items()}
 
 
 def frontend_key(name: str, key: Key) -> Key | None:
-    """Return the frontend that an element of the named set belongs to; None if it may serve several."""
-    if name in (SERVICE_ENDPOINTS, NODEPORT_ENDPOINTS):
-        return key[:-1]
+    """Return the frontend (its key in a verdict map) of an element of the named set; None if it may serve several."""
+    if name in _ENDPOINT_MAPS:
+        return (*key[:-2], _ENDPOINT_MAPS[name], key[-2])
     return None if name in (HAIRPIN, NODEPORT_IPS, CLUSTER_IPS) else key
 
 
@@ -245,28 +249,16 @@ def cut_comment(text: str) -> str:
 
 def _sets(family: Family, *, restricted: bool) -> tuple[NamedSet, ...]:
     """Return the sets and maps in reading order."""
-    ip = NFT_FAMILY[family]
     address = "ipv4_addr" if family == Family.IPV4 else "ipv6_addr"
-    slot, endpoint = "numgen random mod 65536", f"{ip} daddr . th dport"
     by_address, by_port = f"{address} . inet_proto . inet_service", "inet_proto . inet_service"
     sets = (
         NamedSet(SERVICE_IPS, by_address, VERDICT, counter=True, purpose="Service address . protocol . port"),
-        NamedSet(
-            SERVICE_ENDPOINTS,
-            f"{ip} daddr . meta l4proto . th dport . {slot}",
-            endpoint,
-            purpose="Service address . protocol . port . slot : endpoint",
-        ),
+        *(_endpoint_map(family, maps, protocol) for protocol, maps in _BY_ADDRESS.items()),
         NamedSet(NO_ENDPOINTS, by_address, VERDICT, counter=True, purpose="Service ports that nobody answers"),
         NamedSet(CLUSTER_IPS, address, purpose="addresses of Services; their other ports are closed"),
         NamedSet(NODEPORT_IPS, address, purpose="this node's addresses that node ports answer on"),
         NamedSet(NODEPORTS, by_port, VERDICT, counter=True, purpose="protocol . node port"),
-        NamedSet(
-            NODEPORT_ENDPOINTS,
-            f"meta l4proto . th dport . {slot}",
-            endpoint,
-            purpose="protocol . node port . slot : endpoint",
-        ),
+        *(_endpoint_map(family, maps, protocol) for protocol, maps in _BY_PORT.items()),
         NamedSet(NO_ENDPOINT_NODEPORTS, by_port, VERDICT, counter=True, purpose="node ports that nobody answers"),
         NamedSet(MASQUERADE_NODEPORTS, by_port, purpose="node ports whose answers must come back through this node"),
         NamedSet(HAIRPIN, f"{address} . {address}", purpose="endpoints on this node, to see one that reaches itself"),
@@ -274,38 +266,50 @@ def _sets(family: Family, *, restricted: bool) -> tuple[NamedSet, ...]:
     return sets if restricted else tuple(one for one in sets if one.name != NODEPORT_IPS)
 
 
+def _endpoint_map(family: Family, maps: _Maps, protocol: str) -> NamedSet:
+    ip = NFT_FAMILY[family]
+    if maps is _BY_ADDRESS[protocol]:
+        key, purpose = f"{ip} daddr . {protocol} dport", "Service address . port . slot : endpoint"
+    else:
+        key, purpose = f"{protocol} dport", "node port . slot : endpoint"
+    slot, endpoint = "numgen random mod 65536", f"{ip} daddr . {protocol} dport"
+    return NamedSet(maps.endpoints, f"{key} . {slot}", endpoint, purpose=purpose)
+
+
 def _chains(family: Family, elements: Mapping[str, Elements], *, restricted: bool) -> tuple[Chain, ...]:
     """Return the chains in reading order, base chains last."""
     fixed = _fixed_chains(family, restricted=restricted)
     balancers = [
-        _balancer(family, names, count)
-        for names in (_BY_ADDRESS, _BY_PORT)
-        for count in sorted(_counts(elements.get(names.verdicts, {}), names.chain))
+        _balancer(family, maps, protocol, count)
+        for by in (_BY_ADDRESS, _BY_PORT)
+        for protocol, maps in by.items()
+        for count in sorted(_counts(elements.get(maps.verdicts, {}), maps.chain))
     ]
-    layout = _layout(family, fixed, restricted=restricted)
-    return (layout, *fixed[:1], *balancers, *fixed[1:])
+    return (_layout(family, fixed, restricted=restricted), *fixed[:1], *balancers, *fixed[1:])
 
 
 def _counts(verdicts: Elements, prefix: str) -> set[int]:
-    return {int(str(entry.value[0]).removeprefix(f"goto {prefix}")) for entry in verdicts.values()}
+    """Return the numbers of endpoints that verdicts into the chains with a prefix need."""
+    chains = {str(entry.value[0]).removeprefix("goto ") for entry in verdicts.values()}
+    return {int(name.removeprefix(prefix)) for name in chains if name.startswith(prefix)}
 
 
-def _balancer(family: Family, names: _Names, count: int) -> Chain:
+def _balancer(family: Family, maps: _Maps, protocol: str, count: int) -> Chain:
     """Return the DNAT chain of every frontend with that many endpoints: statistic mode, one random slot of N."""
     ip = NFT_FAMILY[family]
-    address = f"{ip} daddr . " if names is _BY_ADDRESS else ""
-    # nft 1.0.6 wants the protocols spelled out before a dnat that takes the port from a map.
+    address = f"{ip} daddr . " if maps is _BY_ADDRESS[protocol] else ""
+    # nft wants the protocol said before a dnat that takes the port from a map.
     text = (
-        f"meta l4proto {{ tcp, udp, sctp }} dnat {ip} to"
-        f" {address}meta l4proto . th dport . numgen random mod {count} map @{names.endpoints}"
+        f"meta l4proto {protocol} dnat {ip} to"
+        f" {address}{protocol} dport . numgen random mod {count} map @{maps.endpoints}"
     )
-    return Chain(f"{names.chain}{count}", (Rule(text, f"one of {count}"),))
+    return Chain(f"{maps.chain}{count}", (Rule(text, f"one of {count}"),))
 
 
 def _layout(family: Family, fixed: Iterable[Chain], *, restricted: bool) -> Chain:
     """Return the chain that names the layout: a number for people and a digest of everything that makes it up."""
     parts: list[object] = [_sets(family, restricted=restricted)]
-    balancers = [_balancer(family, names, 1) for names in (_BY_ADDRESS, _BY_PORT)]
+    balancers = [_balancer(family, maps, protocol, 1) for by in (_BY_ADDRESS, _BY_PORT) for protocol, maps in by.items()]
     for chain in (*fixed, *balancers):
         parts += [chain.name, chain.hook, *(rule.text for rule in chain.rules)]
     digest = hashlib.sha256(repr(parts).encode()).hexdigest()[:8]

@@ -43,16 +43,15 @@ FEATURES = (
     Feature(
         "random numbers as part of a map's key (numgen in a concatenation)",
         "kernel option CONFIG_NFT_NUMGEN and nft 1.0.1 or later",
-        "add map {t} m {{ typeof {f} daddr . meta l4proto . th dport . numgen random mod 65536 : {f} daddr . th dport; }}\n"
-        "add element {t} m {{ {one} . tcp . 80 . 0 : {one} . 8080 }}",
+        "add map {t} m {{ typeof {f} daddr . tcp dport . numgen random mod 65536 : {f} daddr . tcp dport; }}\n"
+        "add element {t} m {{ {one} . 80 . 0 : {one} . 8080 }}",
     ),
     Feature(
         "destination NAT to the address and port that a map gives",
         "kernel option CONFIG_NFT_NAT and nft 1.0.1 or later",
-        "add map {t} m {{ typeof {f} daddr . meta l4proto . th dport . numgen random mod 65536 : {f} daddr . th dport; }}\n"
+        "add map {t} m {{ typeof {f} daddr . tcp dport . numgen random mod 65536 : {f} daddr . tcp dport; }}\n"
         "add chain {t} c\n"
-        "add rule {t} c meta l4proto {{ tcp, udp, sctp }}"
-        " dnat {f} to {f} daddr . meta l4proto . th dport . numgen random mod 2 map @m",
+        "add rule {t} c meta l4proto tcp dnat {f} to {f} daddr . tcp dport . numgen random mod 2 map @m",
     ),
     Feature(
         "the original destination of a connection (ct original)",

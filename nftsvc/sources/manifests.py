@@ -157,8 +157,7 @@ def _yaml_documents(name: str, text: str, reader: _Reader) -> Iterator[object]:
     number = 1
     try:
         for document in yaml.load_all(text, _Loader):  # noqa: S506 - a safe loader, see below
-            if document is not None:
-                yield document
+            yield document
             number += 1
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
@@ -206,7 +205,9 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
 
 def _unpacked(origin: Origin, document: object, reader: _Reader) -> Iterator[tuple[Origin, object]]:
-    """Yield the document, or the items of a list; items of a typed list (ServiceList) get its kind."""
+    """Yield the document, or the items of a list; items of a typed list (ServiceList) get its kind. Empty: nothing."""
+    if document is None:
+        return
     if not isinstance(document, dict) or "items" not in document or not _is_list(document.get("kind")):
         yield origin, document
         return

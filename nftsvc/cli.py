@@ -1,0 +1,276 @@
+"""Arguments to one call and one exit code. The only module that imports `typer`."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from jinja2 import TemplateError
+from rich.console import Console
+
+from nftsvc import __version__
+from nftsvc.demo import run_demo
+from nftsvc.errors import ExitCode, InputError, NftsvcError, UsageError
+from nftsvc.kernel import Kernel
+from nftsvc.pipeline import Planned, check_in_kernel, plan_from_manifests
+from nftsvc.render import Renderer
+from nftsvc.report import change_summary, family_names, print_input_summary, print_line, print_problems
+from nftsvc.ruleset import make_ruleset
+from nftsvc.sync import compare_with_kernel, remove, synchronise
+from nftsvc.values import FAMILIES, Family
+
+_EXIT_CODES = """Exit codes: 0 fine - 1 differs - 2 wrong usage - 3 bad input - 4 the kernel refused or cannot be used -
+5 the cluster cannot be reached"""
+
+app = typer.Typer(
+    name="nftsvc",
+    help="""Kubernetes Services as an nftables ruleset: render it, check it, apply it.
+
+    Reads Services with their EndpointSlices, Endpoints or Pods from manifests (YAML, JSON, what kubectl prints) and makes
+    one forwarding table of them, with a constant number of chains and rules.
+
+    nftsvc render manifests/    # print the ruleset: no root, no cluster
+
+    nftsvc check manifests/     # and ask a real kernel whether it takes it
+
+    sudo nftsvc apply manifests/""",
+    epilog=_EXIT_CODES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class FamilyChoice(StrEnum):
+    """`--family`."""
+
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
+    DUAL = "dual"
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """The IP families that are meant."""
+        return tuple(family for family in FAMILIES if self in (FamilyChoice.DUAL, family.lower()))
+
+
+Paths = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="PATH...",
+        help="Manifests: files, folders (read whole, in path order), `-` for standard input.",
+        exists=True,
+        allow_dash=True,
+        show_default=False,
+    ),
+]
+Node = Annotated[
+    str | None,
+    typer.Option(
+        "--node",
+        "-n",
+        metavar="NAME",
+        help="The node the ruleset is for. Default: the input's Node, if it has exactly one; else no node in particular.",
+        show_default=False,
+    ),
+]
+FamilyOption = Annotated[FamilyChoice, typer.Option("--family", "-f", help="IP families to make tables for.")]
+Templates = Annotated[
+    Path | None,
+    typer.Option(
+        "--templates",
+        metavar="DIR",
+        help="Folder with templates that replace nftsvc's own of the same name.",
+        exists=True,
+        file_okay=False,
+        show_default=False,
+    ),
+]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Name what was skipped, and why.")]
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _version(value: bool) -> None:  # noqa: FBT001 - typer's callback
+    if value:
+        typer.echo(f"nftsvc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog=_EXIT_CODES)
+def render(
+    paths: Paths,
+    node: Node = None,
+    family: FamilyOption = FamilyChoice.DUAL,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write to FILE, whole or not at all.", show_default=False),
+    ] = None,
+    templates: Templates = None,
+    *,
+    verbose: Verbose = False,
+) -> None:
+    """Print the full ruleset of a node as nft text. Needs no root, no kernel and no cluster.
+
+    The same input gives the same bytes, in whatever order its files are. The text loads with `nft -f`.
+
+    nftsvc render manifests/
+
+    kubectl get svc,endpointslices,nodes -A -o yaml | nftsvc render --node node-a -
+
+    nftsvc render web.yaml --family ipv4 -o web.nft
+    """
+    with _errors_reported() as err:
+        planned = _plan(paths, node, family, err, verbose=verbose)
+        text = Renderer(templates).ruleset(make_ruleset(planned.plan))
+        if output is None:
+            sys.stdout.write(text)
+        else:
+            _write_whole(output, text)
+
+
+@app.command(epilog=_EXIT_CODES)
+def check(
+    paths: Paths,
+    node: Node = None,
+    family: FamilyOption = FamilyChoice.DUAL,
+    templates: Templates = None,
+    *,
+    strict: Annotated[bool, typer.Option("--strict", help="Treat warnings as errors.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Report every error in the input, then let a real kernel load the ruleset in a private network namespace.
+
+    Nothing outside that namespace is touched. Works without root where the system allows user namespaces.
+
+    nftsvc check manifests/
+
+    nftsvc check --strict manifests/ && git push
+    """
+    with _errors_reported() as err:
+        planned = _plan(paths, node, family, err, verbose=verbose)
+        if strict and planned.warnings:
+            raise InputError(())
+        with err.status("asking the kernel"):
+            check_in_kernel(make_ruleset(planned.plan), Renderer(templates))
+        typer.echo("ok: the kernel takes this ruleset")
+
+
+@app.command(epilog=_EXIT_CODES)
+def apply(
+    paths: Paths,
+    node: Node = None,
+    family: FamilyOption = FamilyChoice.DUAL,
+    templates: Templates = None,
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the nft commands that would be run; read the kernel, write nothing.")
+    ] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Bring this machine's nftables to what the input says, in one atomic load.
+
+    Only differences are sent: the same input a second time sends nothing, a changed one leaves all other connections,
+    counters and Services alone. Other tables are never read or touched. Needs root (CAP_NET_ADMIN).
+
+    sudo nftsvc apply manifests/ --node $(hostname)
+
+    sudo nftsvc apply manifests/ --dry-run
+    """
+    with _errors_reported() as err, Kernel() as kernel:
+        planned = _plan(paths, node, family, err, verbose=verbose)
+        renderer = Renderer(templates)
+        if dry_run:
+            found = compare_with_kernel(kernel, planned.plan)
+            for script in renderer.scripts(found.transactions):
+                sys.stdout.write(script.text)
+            print_line(err, "dry run", change_summary(found.changes, len(found.transactions)), "bold")
+            return
+        with err.status("loading"):
+            done = synchronise(kernel, planned.plan, renderer)
+        typer.echo(f"applied: {change_summary(done.changes, len(done.transactions))}")
+
+
+@app.command(epilog=_EXIT_CODES)
+def clean() -> None:
+    """Remove nftsvc's own tables (`ip nftsvc`, `ip6 nftsvc`) and nothing else.
+
+    Connections that are established go on; new ones to Services find nobody. Needs root (CAP_NET_ADMIN).
+
+    sudo nftsvc clean
+    """
+    with _errors_reported(), Kernel() as kernel:
+        removed = remove(kernel, Renderer())
+        typer.echo(f"removed: {family_names(removed)}" if removed else "nothing to remove")
+
+
+@app.command(epilog=_EXIT_CODES)
+def demo(
+    requests: Annotated[int, typer.Option("--requests", min=1, max=100_000, help="HTTP requests of each round.")] = 300,
+) -> None:
+    """Build a small cluster out of network namespaces on this machine and send real traffic through its Services.
+
+    A node, pods with HTTP servers and a client outside, each in a namespace of its own; nothing outside them is touched
+    and everything is removed in the end, on Ctrl-C too. Needs root and the commands ip and nft's library.
+
+    sudo nftsvc demo
+    """
+    with _errors_reported():
+        run_demo(Console(highlight=False), requests)
+
+
+def _plan(
+    paths: list[Path], node: str | None, family: FamilyChoice, err: Console, *, verbose: bool
+) -> Planned:
+    planned = plan_from_manifests([str(path) for path in paths], sys.stdin.buffer, node, family.families)
+    print_input_summary(err, planned, verbose=verbose)
+    return planned
+
+
+@contextmanager
+def _errors_reported() -> Iterator[Console]:
+    """Turn what goes wrong into messages on standard error and the documented exit code."""
+    err = Console(stderr=True, highlight=False)
+    try:
+        yield err
+    except InputError as error:
+        print_problems(err, error.problems)
+        raise typer.Exit(error.exit_code) from error
+    except NftsvcError as error:
+        print_line(err, "error", str(error))
+        raise typer.Exit(error.exit_code) from error
+    except TemplateError as error:
+        print_line(err, "error", f"--templates: {error}")
+        raise typer.Exit(ExitCode.USAGE) from error
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file so that no reader ever sees half of it."""
+    try:
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            file.write(text)
+        os.chmod(file.name, 0o644)
+        os.replace(file.name, path)
+    except OSError as error:
+        raise UsageError(f"--output {path}: {error.strerror}") from error

@@ -1,0 +1,108 @@
+"""What people read: problems, summaries, the table of Services. Everything goes to the console it is given."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from nftsvc.changes import Changes
+from nftsvc.errors import Problem, Severity
+from nftsvc.pipeline import Planned
+from nftsvc.plan import Plan, PortPlan
+from nftsvc.state import ServiceKey
+from nftsvc.values import Family
+
+_STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow"}
+
+
+def print_problems(console: Console, problems: Iterable[Problem]) -> None:
+    """Print one line for each problem, its severity first."""
+    for problem in problems:
+        print_line(console, problem.severity, str(problem), _STYLES[problem.severity])
+
+
+def print_line(console: Console, label: str, text: str, style: str = "bold red") -> None:
+    """Print `label: text`, the label in colour where the console has any. Never wraps or interprets the text."""
+    console.print(Text.assemble((f"{label}:", style), " ", text), soft_wrap=True)
+
+
+def print_input_summary(console: Console, planned: Planned, *, verbose: bool) -> None:
+    """Say what was read, and what was left aside; `verbose` names it."""
+    loaded, plan = planned.loaded, planned.plan
+    print_problems(console, planned.warnings)
+    node = f" for node {plan.settings.name}" if plan.settings.name else ""
+    served = {port.service for port in plan.ports}
+    endpoints = {(port.service, one.address, one.port) for port in plan.ports for one in port.endpoints}
+    console.print(
+        f"{_count(len(served), 'Service')}, {_count(len(endpoints), 'endpoint')}{node}", highlight=False, soft_wrap=True
+    )
+    others = sum(loaded.skipped.values())
+    if others and not verbose:
+        console.print(f"skipped {_count(others, 'object')} of other kinds (-v names them)", highlight=False)
+    if verbose:
+        for kind, count in loaded.skipped.items():
+            console.print(f"skipped {count} {kind}", highlight=False, markup=False)
+        for key, reason in plan.skipped:
+            console.print(f"skipped Service {key}: {reason}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def change_summary(changes: Changes, transactions: int) -> str:
+    """Say in one line how much changed."""
+    if not changes:
+        return "nothing to do: the kernel has it already"
+    return (
+        f"+{changes.added} -{changes.removed} elements"
+        f" of {_count(len(changes.services), 'Service')} in {_count(transactions, 'transaction')}"
+    )
+
+
+def service_table(plan: Plan) -> Table:
+    """Return the Services of a plan, in the columns `kubectl get services` has, with their endpoints."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("SERVICE", "PROTOCOL", "ADDRESS", "NODE PORT", "ENDPOINTS"):
+        table.add_column(column, overflow="fold")
+    grouped: dict[tuple[ServiceKey, str, str], list[PortPlan]] = defaultdict(list)
+    for port in plan.ports:
+        grouped[port.service, port.port, port.protocol].append(port)
+    for ports in grouped.values():
+        table.add_row(*map(Text, _row(ports)))
+    return table
+
+
+def _row(ports: Sequence[PortPlan]) -> tuple[str, ...]:
+    frontends = [frontend for port in ports for frontend in port.frontends]
+    endpoints = [authority(one.address, one.port) for port in ports for one in port.endpoints]
+    node_ports = {str(one.port) for one in frontends if one.address is None}
+    return (
+        ports[0].name,
+        ports[0].protocol,
+        "\n".join(authority(one.address, one.port) for one in frontends if one.address is not None) or "-",
+        ", ".join(sorted(node_ports)) or "-",
+        "\n".join(endpoints) or "none: rejected",
+    )
+
+
+def authority(address: str, port: int) -> str:
+    """Write `address:port`, an IPv6 address in brackets."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def bars(counts: Sequence[tuple[str, int]], width: int = 40) -> Table:
+    """Return counts as horizontal bars, the largest `width` characters wide."""
+    most = max((count for _, count in counts), default=0)
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, count in counts:
+        length = round(count * width / most) if most else 0
+        table.add_row(name, str(count).rjust(4), Text("#" * length, style="green"))
+    return table
+
+
+def family_names(families: Iterable[Family]) -> str:
+    """Write families as in `IPv4 and IPv6`."""
+    return " and ".join(families)
