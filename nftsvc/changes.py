@@ -1,12 +1,11 @@
 """What must be done to get from one ruleset to another.
 
 In: the ruleset as it is and as it should be. Out: Changes, cut into transactions. Values are compared, never text. The
-full ruleset is the change from nothing; a restart is the change from what the kernel has; there is no other way to
-write to the kernel.
+full ruleset is the change from nothing; a restart is the change from what the kernel has; nothing else writes.
 
-Order inside a transaction, as the kernel needs it: tables, sets and chains, then elements out, then elements in (whatever
-others refer to first), then base chains. Chains that nobody needs any more go in a transaction of their own: kernels
-before 6.2 hold on to a verdict's chain until the deletion of the element is committed.
+Order inside a transaction, as the kernel needs it: tables, sets and chains, then elements out, then elements in
+(whatever others refer to first), then base chains. Chains that nobody needs any more go in a transaction of their own:
+kernels before 6.2 hold on to a verdict's chain until the deletion of the element is committed.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -251,7 +250,7 @@ def _operations(elements: _Elements) -> Transaction:
     """Write the changes of one transaction: what goes, verdicts first, then what comes, verdicts last."""
     out = [
         DeleteElements(place.family, place.set, gone)
-        for place, changes in reversed(elements.items())
+        for place, changes in reversed(list(elements.items()))
         if (gone := tuple(one for one in changes if one.old is not None))
     ]
     into = [

@@ -1,6 +1,5 @@
 """Arguments to one call and one exit code. The only module that imports `typer`."""
 
-import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -31,8 +30,8 @@ app = typer.Typer(
     name="nftsvc",
     help="""Kubernetes Services as an nftables ruleset: render it, check it, apply it.
 
-    Reads Services with their EndpointSlices, Endpoints or Pods from manifests (YAML, JSON, what kubectl prints) and makes
-    one forwarding table of them, with a constant number of chains and rules.
+    Reads Services with their EndpointSlices, Endpoints or Pods from manifests (YAML, JSON, what kubectl prints) and
+    makes one forwarding table of them, with a constant number of chains and rules.
 
     nftsvc render manifests/    # print the ruleset: no root, no cluster
 
@@ -76,7 +75,7 @@ Node = Annotated[
         "--node",
         "-n",
         metavar="NAME",
-        help="The node the ruleset is for. Default: the input's Node, if it has exactly one; else no node in particular.",
+        help="The node the ruleset is for. Default: the only Node of the input; else no node in particular.",
         show_default=False,
     ),
 ]
@@ -183,7 +182,8 @@ def apply(
     templates: Templates = None,
     *,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the nft commands that would be run; read the kernel, write nothing.")
+        bool,
+        typer.Option("--dry-run", help="Print the nft commands that would be run; read the kernel, write nothing."),
     ] = False,
     verbose: Verbose = False,
 ) -> None:
@@ -238,9 +238,7 @@ def demo(
         run_demo(Console(highlight=False), requests)
 
 
-def _plan(
-    paths: list[Path], node: str | None, family: FamilyChoice, err: Console, *, verbose: bool
-) -> Planned:
+def _plan(paths: list[Path], node: str | None, family: FamilyChoice, err: Console, *, verbose: bool) -> Planned:
     planned = plan_from_manifests([str(path) for path in paths], sys.stdin.buffer, node, family.families)
     print_input_summary(err, planned, verbose=verbose)
     return planned
@@ -270,7 +268,7 @@ def _write_whole(path: Path, text: str) -> None:
     try:
         with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             file.write(text)
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, path)
+        Path(file.name).chmod(0o644)
+        Path(file.name).replace(path)
     except OSError as error:
         raise UsageError(f"--output {path}: {error.strerror}") from error

@@ -16,12 +16,14 @@ import msgspec
 from nftsvc.errors import ObjectRef, Problem
 from nftsvc.objects import KINDS, EndpointSlice, KubernetesObject
 from nftsvc.validation import problems_of
-from nftsvc.values import Port, Scalar, quoted
+from nftsvc.values import FAMILIES, Port, Scalar, quoted
 
 Raw = Mapping[object, object]
 
 _KINDS = {(kind.API_VERSION, kind.KIND): kind for kind in KINDS}
 _GROUPS = {(version.rpartition("/")[0], kind): version for version, kind in _KINDS}
+_UNNAMED = "(unnamed)"
+_NAME = re.compile(r"[-.\w]{1,253}", re.ASCII)
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 _EXPECTED = re.compile(r"Expected `(?P<expected>[^`]+)`")
 _WORDS = {"int": "a number", "str": "text", "bool": "true or false", "array": "a list", "object": "a mapping"}
@@ -35,6 +37,14 @@ class Decoded:
     value: KubernetesObject | None = None
     problems: tuple[Problem, ...] = ()
     skipped: str = ""
+
+    @property
+    def ref(self) -> ObjectRef | None:
+        """Which object it was, good or bad; None where the document does not name one."""
+        if self.value is not None:
+            return self.value.ref
+        named = self.problems[0].ref if self.problems else None
+        return named if named is not None and _NAME.fullmatch(named.name) and named.name != _UNNAMED else None
 
 
 def decode(raw: object) -> Decoded:
@@ -72,8 +82,13 @@ def _ref(kind: str, raw: Raw) -> ObjectRef:
     metadata = raw.get("metadata")
     named = metadata if isinstance(metadata, dict) else {}
     namespaced = all(one.NAMESPACED for one in KINDS if kind == one.KIND)
-    namespace = str(named.get("namespace") or "default") if namespaced else ""
-    return ObjectRef(kind, namespace[:253], str(named.get("name") or "(unnamed)")[:253])
+    namespace = _shown(named.get("namespace") or "default") if namespaced else ""
+    return ObjectRef(kind, namespace, _shown(named.get("name") or _UNNAMED))
+
+
+def _shown(name: object) -> str:
+    """Return a name for messages: as it is where it looks like one, else quoted, so that it cannot pass for more."""
+    return name if isinstance(name, str) and (name == _UNNAMED or _NAME.fullmatch(name)) else quoted(name)
 
 
 def _decode_as(target: type[KubernetesObject], raw: Raw) -> Decoded:
@@ -138,11 +153,10 @@ class _Pruned:
         if any_key and isinstance(holder, dict):
             yield from self._refuse_entries(holder, steps)
         elif steps and isinstance(holder, (dict, list)):
-            last = steps[-1]
-            value = holder.pop(last)
             path = self._original(steps)
-            if isinstance(last, int):
-                self._removed.setdefault(tuple(steps[:-1]), []).append(path[-1])  # type: ignore[arg-type]
+            value = holder.pop(cast("int", steps[-1]))
+            if isinstance(path[-1], int):
+                self._removed.setdefault(tuple(steps[:-1]), []).append(path[-1])
             yield _written(path), _explained(message, value)
 
     def _refuse_entries(self, holder: dict[object, object], steps: list[Step]) -> Iterator[tuple[str, str]]:
@@ -170,7 +184,7 @@ class _Pruned:
 
 
 def _steps(place: str) -> tuple[list[Step], bool]:
-    """Read msgspec's path, as in "`$.spec.ports[0].port`"; the flag says that it ends in an unnamed key of a mapping."""
+    """Read msgspec's path, as in "`$.spec.ports[0].port`"; the flag says that it ends in a key it does not name."""
     path = place.strip("`").removeprefix("key` in `").removeprefix("$")
     found = [name or index for name, index in _STEP.findall(path)]
     any_key = "..." in found or "key" in place.split("`")
@@ -194,6 +208,8 @@ def _written(path: list[Step]) -> str:
 
 def _explained(message: str, value: object) -> str:
     """Turn msgspec's wording for a wrong type into ours; our own messages pass through."""
+    if message.startswith("Invalid enum value"):
+        return f"{quoted(value)} is not one of {', '.join(FAMILIES)}"
     match = _EXPECTED.match(message)
     if match is None:
         return message

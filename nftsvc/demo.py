@@ -69,7 +69,7 @@ def _pods(planned: Planned) -> dict[str, tuple[list[str], int]]:
     for pod in planned.state.pods["demo"]:
         addresses = [str(one.ip) for one in (pod.status.pod_ips if pod.status else None) or ()]
         ports = [
-            port.container_port
+            int(port.container_port)
             for container in (pod.spec.containers if pod.spec else None) or ()
             for port in container.ports or ()
             if port.container_port
@@ -82,7 +82,7 @@ def _pods(planned: Planned) -> dict[str, tuple[list[str], int]]:
 def _terminated_like_interrupted() -> Iterator[None]:
     """Clean up on SIGTERM and SIGHUP as on Ctrl-C."""
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
@@ -100,12 +100,13 @@ class _Round:
     answers: list[Answer] = field(default_factory=list)
     failures: list[OSError] = field(default_factory=list)
 
-    def ask(self, address: str, port: int) -> None:
-        """Make one request over a connection of its own."""
-        try:
-            self.answers.append(fetch(address, port))
-        except OSError as error:
-            self.failures.append(error)
+    def ask(self, address: str, port: int, times: int = 1) -> None:
+        """Make requests one after the other, each over a connection of its own."""
+        for _ in range(times):
+            try:
+                self.answers.append(fetch(address, port))
+            except OSError as error:
+                self.failures.append(error)
 
 
 class _Demo:
@@ -118,7 +119,9 @@ class _Demo:
 
     def run(self, planned: Planned) -> None:
         """Show everything, in order."""
-        self._say(f"a node, {len(self._cluster.pods)} pods and a client outside, each in a network namespace of its own")
+        self._say(
+            f"a node, {len(self._cluster.pods)} pods and a client outside, each in a network namespace of its own"
+        )
         self._console.print(service_table(planned.plan))
         done = self._apply(planned)
         self._say(f"loaded atomically on the node: {change_summary(done.changes, len(done.transactions))}")
@@ -143,7 +146,7 @@ class _Demo:
         """Send requests one after the other and show who answered and whom the pods saw."""
         self._say(f"{self._requests} requests: {who} -> {authority(*target)}")
         done = _Round()
-        namespace.call(lambda: [done.ask(*target) for _ in range(self._requests)])
+        namespace.call(lambda: done.ask(*target, times=self._requests))
         self._show_answers(done.answers)
         if done.failures:
             raise KernelError(f"{len(done.failures)} requests failed: {done.failures[0]}")
@@ -168,7 +171,10 @@ class _Demo:
     def _change_under_load(self, planned: Planned) -> None:
         """Take a pod out of the manifests while requests go on."""
         port = _ports(planned, _WEB)[0]
-        target = (_node_address(planned, port.family), next(int(one.port) for one in port.frontends if one.address is None))
+        target = (
+            _node_address(planned, port.family),
+            next(int(one.port) for one in port.frontends if one.address is None),
+        )
         self._say(f"pod {_LEAVING} leaves the manifests while the client goes on asking {authority(*target)}")
         before, after = _Round(), _Round()
         with self._load(target, before):
@@ -176,7 +182,7 @@ class _Demo:
             done = self._apply(plan_from_manifests([str(self._manifests)]))
         self._console.print(f"loaded: {change_summary(done.changes, len(done.transactions))}")
         self._console.print(f"{len(before.answers)} requests during the change, {len(before.failures)} failed")
-        self._cluster.client.call(lambda: [after.ask(*target) for _ in range(self._requests)])
+        self._cluster.client.call(lambda: after.ask(*target, times=self._requests))
         self._say(f"{self._requests} requests afterwards")
         self._show_answers(after.answers)
         failures = before.failures + after.failures

@@ -1,8 +1,8 @@
 """Which endpoints a node may use for one port of a Service.
 
-In: the Service's slices and the node's settings. Out: endpoints in canonical order, without duplicates. Today the answer
-is "every ready endpoint in the cluster"; terminating endpoints, traffic policies and topology are decided here, too,
-once they are served (`nftsvc.plan` says of each Service which of its fields are not yet).
+In: the Service's slices and the node's name. Out: endpoints in canonical order, without duplicates. Today the answer is
+"every ready endpoint in the cluster"; terminating endpoints, traffic policies and topology are to be decided here, too
+(`nftsvc.plan` warns of each Service that asks for them).
 """
 
 from collections.abc import Iterable, Iterator

@@ -13,9 +13,10 @@ from nftsvc.errors import ObjectRef
 from nftsvc.values import (
     Address,
     ClusterIP,
-    IPFamily,
+    Family,
     Label,
     NodePort,
+    OptionalAddress,
     Port,
     Protocol,
     ServiceType,
@@ -39,7 +40,7 @@ class _Wire(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """Anything inside an object."""
 
 
-class ObjectMeta(_Wire):
+class ObjectMeta(_Wire, frozen=True):
     """`metadata`."""
 
     name: Subdomain = Subdomain("")
@@ -49,7 +50,7 @@ class ObjectMeta(_Wire):
     deletion_timestamp: Timestamp | None = None
 
 
-class _Object(_Wire):
+class _Object(_Wire, frozen=True):
     """A whole object; KIND and API_VERSION say which manifests decode to it."""
 
     KIND: ClassVar[str]
@@ -82,7 +83,7 @@ class _Object(_Wire):
 # Service -----------------------------------------------------------------------------------------------------------
 
 
-class ServicePort(_Wire):
+class ServicePort(_Wire, frozen=True):
     """`spec.ports[]` of a Service."""
 
     name: Label = Label("")
@@ -92,25 +93,25 @@ class ServicePort(_Wire):
     node_port: NodePort | None = None
 
 
-class LoadBalancerIngress(_Wire):
+class LoadBalancerIngress(_Wire, frozen=True):
     """`status.loadBalancer.ingress[]` of a Service."""
 
     ip: str | None = None
 
 
-class LoadBalancerStatus(_Wire):
+class LoadBalancerStatus(_Wire, frozen=True):
     """`status.loadBalancer` of a Service."""
 
     ingress: tuple[LoadBalancerIngress, ...] | None = None
 
 
-class ServiceStatus(_Wire):
+class ServiceStatus(_Wire, frozen=True):
     """`status` of a Service."""
 
     load_balancer: LoadBalancerStatus | None = None
 
 
-class ServiceSpec(_Wire):
+class ServiceSpec(_Wire, frozen=True):
     """`spec` of a Service."""
 
     type: ServiceType = ServiceType("ClusterIP")
@@ -118,15 +119,16 @@ class ServiceSpec(_Wire):
     selector: dict[str, str] | None = None
     cluster_ip: ClusterIP | None = msgspec.field(default=None, name="clusterIP")
     cluster_ips: tuple[ClusterIP, ...] | None = msgspec.field(default=None, name="clusterIPs")
-    ip_families: tuple[IPFamily, ...] | None = None
+    ip_families: tuple[Family, ...] | None = None
     publish_not_ready_addresses: bool | None = None
     internal_traffic_policy: TrafficPolicy | None = None
     external_traffic_policy: TrafficPolicy | None = None
     session_affinity: SessionAffinity | None = None
+    traffic_distribution: str | None = None
     external_ips: tuple[str, ...] | None = msgspec.field(default=None, name="externalIPs")
 
 
-class Service(_Object):
+class Service(_Object, frozen=True):
     """A Service: the addresses and ports that clients use."""
 
     KIND = "Service"
@@ -145,7 +147,7 @@ class Service(_Object):
 # EndpointSlice and Endpoints -----------------------------------------------------------------------------------------
 
 
-class EndpointConditions(_Wire):
+class EndpointConditions(_Wire, frozen=True):
     """`endpoints[].conditions`; unset means ready, serving, not terminating."""
 
     ready: bool | None = None
@@ -153,7 +155,7 @@ class EndpointConditions(_Wire):
     terminating: bool | None = None
 
 
-class SliceEndpoint(_Wire):
+class SliceEndpoint(_Wire, frozen=True):
     """`endpoints[]` of an EndpointSlice."""
 
     addresses: tuple[Address, ...] | None = None
@@ -166,7 +168,7 @@ class SliceEndpoint(_Wire):
         return self.conditions is None or self.conditions.ready is not False
 
 
-class EndpointPort(_Wire):
+class EndpointPort(_Wire, frozen=True):
     """`ports[]` of an EndpointSlice and `subsets[].ports[]` of Endpoints."""
 
     name: Label | None = None
@@ -174,13 +176,13 @@ class EndpointPort(_Wire):
     port: Port | None = None
 
 
-class EndpointSlice(_Object):
+class EndpointSlice(_Object, frozen=True):
     """An EndpointSlice: some endpoints of one Service in one family, all with the same ports."""
 
     KIND = "EndpointSlice"
     API_VERSION = "discovery.k8s.io/v1"
 
-    address_type: IPFamily | None = None
+    address_type: Family | None = None
     endpoints: tuple[SliceEndpoint, ...] | None = None
     ports: tuple[EndpointPort, ...] | None = None
 
@@ -190,14 +192,14 @@ class EndpointSlice(_Object):
         return self.labels.get(LABEL_SERVICE_NAME, "")
 
 
-class EndpointAddress(_Wire):
+class EndpointAddress(_Wire, frozen=True):
     """`subsets[].addresses[]` of Endpoints."""
 
     ip: Address | None = None
     node_name: str | None = None
 
 
-class EndpointSubset(_Wire):
+class EndpointSubset(_Wire, frozen=True):
     """`subsets[]` of Endpoints."""
 
     addresses: tuple[EndpointAddress, ...] | None = None
@@ -205,7 +207,7 @@ class EndpointSubset(_Wire):
     ports: tuple[EndpointPort, ...] | None = None
 
 
-class Endpoints(_Object):
+class Endpoints(_Object, frozen=True):
     """An Endpoints object: the older form, one per Service, both families in one."""
 
     KIND = "Endpoints"
@@ -216,7 +218,7 @@ class Endpoints(_Object):
 # Pod and Node --------------------------------------------------------------------------------------------------------
 
 
-class ContainerPort(_Wire):
+class ContainerPort(_Wire, frozen=True):
     """`spec.containers[].ports[]`."""
 
     name: str | None = None
@@ -224,14 +226,14 @@ class ContainerPort(_Wire):
     protocol: Protocol | None = None
 
 
-class Container(_Wire):
+class Container(_Wire, frozen=True):
     """`spec.containers[]` and `spec.initContainers[]`."""
 
     ports: tuple[ContainerPort, ...] | None = None
     restart_policy: str | None = None
 
 
-class PodSpec(_Wire):
+class PodSpec(_Wire, frozen=True):
     """`spec` of a Pod."""
 
     containers: tuple[Container, ...] | None = None
@@ -240,29 +242,29 @@ class PodSpec(_Wire):
     host_network: bool | None = None
 
 
-class Condition(_Wire):
+class Condition(_Wire, frozen=True):
     """`status.conditions[]`."""
 
     type: str = ""
     status: str = ""
 
 
-class PodIP(_Wire):
+class PodIP(_Wire, frozen=True):
     """`status.podIPs[]`."""
 
-    ip: Address | None = None
+    ip: OptionalAddress | None = None
 
 
-class PodStatus(_Wire):
+class PodStatus(_Wire, frozen=True):
     """`status` of a Pod."""
 
     phase: str | None = None
     conditions: tuple[Condition, ...] | None = None
-    pod_ip: Address | None = msgspec.field(default=None, name="podIP")
+    pod_ip: OptionalAddress | None = msgspec.field(default=None, name="podIP")
     pod_ips: tuple[PodIP, ...] | None = msgspec.field(default=None, name="podIPs")
 
 
-class Pod(_Object):
+class Pod(_Object, frozen=True):
     """A Pod: read where the input has no slices, to find a Service's endpoints by its selector."""
 
     KIND = "Pod"
@@ -271,20 +273,23 @@ class Pod(_Object):
     status: PodStatus | None = None
 
 
-class NodeAddress(_Wire):
+NODE_IP_TYPES = ("InternalIP", "ExternalIP")
+
+
+class NodeAddress(_Wire, frozen=True):
     """`status.addresses[]` of a Node; `address` is a name for some types."""
 
     type: str = ""
     address: str = ""
 
 
-class NodeStatus(_Wire):
+class NodeStatus(_Wire, frozen=True):
     """`status` of a Node."""
 
     addresses: tuple[NodeAddress, ...] | None = None
 
 
-class Node(_Object):
+class Node(_Object, frozen=True):
     """A Node: where the ruleset will run."""
 
     KIND = "Node"

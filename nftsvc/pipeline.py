@@ -1,6 +1,6 @@
 """The way from manifests to a plan, and a plan's way into a private kernel: the steps that every command shares.
 
-    paths -> sources.manifests -> decode -> State -> settings, plan -> ruleset -> changes -> render -> kernel
+paths -> sources.manifests -> decode -> State -> settings, plan -> ruleset -> changes -> render -> kernel
 """
 
 from collections.abc import Iterable, Sequence
@@ -44,16 +44,22 @@ def plan_from_manifests(
         raise InputError(loaded.errors)
     state = State.of(loaded.objects)
     plan = make_plan(state, settings_for(state.nodes, node, families))
-    warnings = [loaded.locate(problem) for problem in plan.problems]
+    warnings = sorted(map(loaded.locate, plan.problems), key=_place)
     if not state.services:
         warnings.append(Problem("the input has no Service", severity=Severity.WARNING))
     return Planned(loaded, state, plan, tuple(warnings))
 
 
+def _place(problem: Problem) -> tuple[str, int, int]:
+    """Sort problems by where their object was read; those of one object keep their order."""
+    origin = problem.origin
+    return ("", 0, 0) if origin is None else (origin.file, origin.document, origin.item or 0)
+
+
 def check_in_kernel(ruleset: Ruleset, renderer: Renderer) -> None:
     """Load a ruleset into a private kernel namespace and read it back.
 
-    Raises KernelRefused if the kernel does not take it, and KernelError if it understands something else than was meant.
+    Raises KernelRefused if the kernel does not take it, and KernelError if it understands something else.
     """
     limit = elements_per_transaction(ELEMENTS_PER_TRANSACTION)
     scripts = renderer.scripts(compare(EMPTY, ruleset).transactions(limit))

@@ -127,6 +127,7 @@ def _unserved(service: Service) -> Iterator[Problem]:
             "spec.externalTrafficPolicy",
             "Local is not served yet, treated as Cluster",
         ),
+        (bool(spec.traffic_distribution), "spec.trafficDistribution", "not served yet, all endpoints are used alike"),
         (bool(spec.external_ips), "spec.externalIPs", "not served yet, ignored"),
         (
             balancer is not None and any(one.ip for one in balancer.ingress or ()),
@@ -179,10 +180,13 @@ def _frontends(port: ServicePort, address: Address) -> Iterator[Frontend]:
 
 
 class _Claims:
-    """Who owns which address:port and node port. First come, first served; so ask in order of seniority."""
+    """Who owns which address:port and node port. First come, first served; so ask in order of seniority.
+
+    A node port belongs to one Service in all families, as the API server allocates it.
+    """
 
     def __init__(self) -> None:
-        self._owners: dict[tuple[Family, str, Address | None, int], Service] = {}
+        self._owners: dict[tuple[Family | None, str, Address | None, int], Service] = {}
         self._refused: dict[Problem, None] = {}
 
     @property
@@ -192,7 +196,7 @@ class _Claims:
 
     def grant(self, service: Service, index: int, family: Family, protocol: str, frontend: Frontend) -> bool:
         """Give the frontend to the Service unless another Service owns it; remember the refusal."""
-        claim = (family, protocol, frontend.address, frontend.port)
+        claim = (family if frontend.address is not None else None, protocol, frontend.address, frontend.port)
         owner = self._owners.setdefault(claim, service)
         if owner is service:
             return True

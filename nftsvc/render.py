@@ -1,7 +1,7 @@
 """Rulesets and changes as nft text, through the templates.
 
-In: values. Out: text. Formatting only: nothing is decided, sorted or left out here. The filters are the last gate: a key,
-value or comment with a character that nft gives a meaning to raises ValueError, whatever let it come this far.
+In: values. Out: text. Formatting only: nothing is decided, sorted or left out here. The filters are the last gate: a
+key, value or comment with a character that nft gives a meaning to raises ValueError, whatever let it come this far.
 """
 
 import re

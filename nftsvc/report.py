@@ -34,7 +34,7 @@ def print_input_summary(console: Console, planned: Planned, *, verbose: bool) ->
     print_problems(console, planned.warnings)
     node = f" for node {plan.settings.name}" if plan.settings.name else ""
     served = {port.service for port in plan.ports}
-    endpoints = {(port.service, one.address, one.port) for port in plan.ports for one in port.endpoints}
+    endpoints = {(one.address, one.port) for port in plan.ports for one in port.endpoints}
     console.print(
         f"{_count(len(served), 'Service')}, {_count(len(endpoints), 'endpoint')}{node}", highlight=False, soft_wrap=True
     )

@@ -187,9 +187,7 @@ def _elements(plan: Plan, family: Family, slots: _Slots) -> dict[str, dict[Key, 
     return elements
 
 
-def _add_frontend(
-    elements: dict[str, dict[Key, Entry]], port: PortPlan, frontend: Frontend, slots: _Slots
-) -> None:
+def _add_frontend(elements: dict[str, dict[Key, Entry]], port: PortPlan, frontend: Frontend, slots: _Slots) -> None:
     """Add one way in: its verdict, its endpoints in their slots, and what else must know of it."""
     protocol, number = port.protocol.lower(), int(frontend.port)
     address: Key = () if frontend.address is None else (frontend.address,)
@@ -232,7 +230,7 @@ _ENDPOINT_MAPS = {maps.endpoints: protocol for by in (_BY_ADDRESS, _BY_PORT) for
 def frontend_key(name: str, key: Key) -> Key | None:
     """Return the frontend (its key in a verdict map) of an element of the named set; None if it may serve several."""
     if name in _ENDPOINT_MAPS:
-        return (*key[:-2], _ENDPOINT_MAPS[name], key[-2])
+        return (*key[:-2], _ENDPOINT_MAPS[name], *key[-2:-1])
     return None if name in (HAIRPIN, NODEPORT_IPS, CLUSTER_IPS) else key
 
 
@@ -309,7 +307,9 @@ def _balancer(family: Family, maps: _Maps, protocol: str, count: int) -> Chain:
 def _layout(family: Family, fixed: Iterable[Chain], *, restricted: bool) -> Chain:
     """Return the chain that names the layout: a number for people and a digest of everything that makes it up."""
     parts: list[object] = [_sets(family, restricted=restricted)]
-    balancers = [_balancer(family, maps, protocol, 1) for by in (_BY_ADDRESS, _BY_PORT) for protocol, maps in by.items()]
+    balancers = [
+        _balancer(family, maps, protocol, 1) for by in (_BY_ADDRESS, _BY_PORT) for protocol, maps in by.items()
+    ]
     for chain in (*fixed, *balancers):
         parts += [chain.name, chain.hook, *(rule.text for rule in chain.rules)]
     digest = hashlib.sha256(repr(parts).encode()).hexdigest()[:8]

@@ -1,8 +1,8 @@
 """The endpoints controller's work, for input without a control plane: Pods and a selector become EndpointSlices.
 
-In: a Service and the Pods of its namespace. Out: the slices that the EndpointSlice controller would keep for it (source:
-Kubernetes staging/src/k8s.io/endpointslice, v1.36), so that everything after this sees one form only. Endpoints objects
-become slices here, too, as the mirroring controller would make them.
+In: a Service and the Pods of its namespace. Out: the slices that the EndpointSlice controller would keep for it
+(source: Kubernetes staging/src/k8s.io/endpointslice, v1.36), so that everything after this sees one form only.
+Endpoints objects become slices here, too, as the mirroring controller would make them.
 """
 
 from collections import defaultdict
@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from nftsvc.objects import (
     LABEL_SERVICE_NAME,
+    TCP,
     Container,
     EndpointAddress,
     EndpointConditions,
@@ -23,8 +24,7 @@ from nftsvc.objects import (
     ServiceSpec,
     SliceEndpoint,
 )
-from nftsvc.objects import TCP
-from nftsvc.values import Address, Family, IPFamily, Label, Port, Subdomain
+from nftsvc.values import Address, Family, Label, Port, Subdomain
 
 _FINISHED = ("Succeeded", "Failed")
 _PortSet = tuple[tuple[str, str, int], ...]
@@ -47,7 +47,9 @@ def slices_from_pods(service: Service, pods: Iterable[Pod]) -> tuple[EndpointSli
             ports = tuple(_resolved(spec.ports or (), pod))
             for family in families_of(service):
                 for address in _addresses(pod, family):
-                    groups[family, ports].append(_endpoint(pod, address, publish=bool(spec.publish_not_ready_addresses)))
+                    groups[family, ports].append(
+                        _endpoint(pod, address, publish=bool(spec.publish_not_ready_addresses))
+                    )
     return tuple(
         _slice(service, family, ports, endpoints, number)
         for number, ((family, ports), endpoints) in enumerate(sorted(groups.items(), key=lambda item: item[0]))
@@ -58,7 +60,7 @@ def families_of(service: Service) -> tuple[Family, ...]:
     """Return the IP families of a Service: `spec.ipFamilies`, or those of its cluster IPs where that is not given."""
     spec = service.spec or ServiceSpec()
     if spec.ip_families:
-        return tuple(Family(family) for family in spec.ip_families)
+        return spec.ip_families
     return tuple(address.family for address in service.addresses)
 
 
@@ -75,7 +77,8 @@ def _addresses(pod: Pod, family: Family) -> list[Address]:
     if pod.status is None:
         return []
     listed = [one.ip for one in pod.status.pod_ips or ()] or [pod.status.pod_ip]
-    return [address for address in listed if address is not None and address.family == family]
+    addresses = [Address(address) for address in listed if address]
+    return [address for address in addresses if address.family == family]
 
 
 def _endpoint(pod: Pod, address: Address, *, publish: bool) -> SliceEndpoint:
@@ -132,17 +135,18 @@ def _slice(
             namespace=Label(service.namespace),
             labels={LABEL_SERVICE_NAME: service.name},
         ),
-        address_type=IPFamily(family),
+        address_type=family,
         endpoints=tuple(endpoints),
         ports=tuple(
-            EndpointPort(name=Label(name), protocol=type(TCP)(protocol), port=Port(port)) for name, protocol, port in ports
+            EndpointPort(name=Label(name), protocol=type(TCP)(protocol), port=Port(port))
+            for name, protocol, port in ports
         ),
     )
 
 
 def slices_from_endpoints(endpoints: Endpoints, service: Service) -> tuple[EndpointSlice, ...]:
     """Rewrite an Endpoints object as slices: one per subset and IP family."""
-    slices = []
+    slices: list[EndpointSlice] = []
     for subset in endpoints.subsets or ():
         ports = tuple((port.name or "", port.protocol or TCP, port.port or 0) for port in subset.ports or ())
         ready = [_from_address(one, ready=True) for one in subset.addresses or () if one.ip]

@@ -7,10 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from nftsvc.errors import UsageError
-from nftsvc.objects import Node
+from nftsvc.objects import NODE_IP_TYPES, Node
 from nftsvc.values import FAMILIES, Address, Family, quoted
-
-_ADDRESS_TYPES = ("InternalIP", "ExternalIP")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +45,12 @@ def settings_for(nodes: Mapping[str, Node], name: str | None, families: Iterable
 
 
 def primary_address(node: Node, family: Family) -> Address | None:
-    """Return the node's primary address in a family: the first InternalIP, else the first ExternalIP (kube-proxy's rule)."""
+    """Return the node's primary address in a family: the first InternalIP, else the first ExternalIP.
+
+    That is kube-proxy's rule. Loopback and other addresses that no traffic may be sent to do not count.
+    """
     reported = node.status.addresses if node.status is not None else None
-    for wanted in _ADDRESS_TYPES:
+    for wanted in NODE_IP_TYPES:
         for one in reported or ():
             address = _address(one.address) if one.type == wanted else None
             if address is not None and address.family == family:

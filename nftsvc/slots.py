@@ -1,7 +1,7 @@
 """Which endpoint holds which slot 0..N-1 behind a frontend.
 
 In: the endpoints wanted and the slots as they are. Out: the slots as they should be, with as few of them changed as
-possible. A slot is a number in the kernel's map; one that changes hands costs an element, one that does not costs nothing.
+possible. A slot is a number in the kernel's map: one that changes hands costs an element, one that does not is free.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,8 @@ def assign(wanted: Sequence[_Endpoint], current: Sequence[_Endpoint | None] = ()
     for endpoint in current:
         keeps = endpoint is not None and endpoint in staying
         slots.append(endpoint if keeps else None)
-        staying.discard(endpoint)  # type: ignore[arg-type] - None is in no set of endpoints
+        if endpoint is not None:
+            staying.discard(endpoint)
     newcomers = [endpoint for endpoint in wanted if endpoint in staying]
     free = [slot for slot, endpoint in enumerate(slots) if endpoint is None]
     for slot, endpoint in zip(free, newcomers, strict=False):

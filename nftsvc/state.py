@@ -1,7 +1,7 @@
 """All that is known of the cluster, indexed the way the plan asks for it.
 
-In: decoded objects, in any order. Out: an immutable State whose contents do not depend on that order. Next in the route:
-`nftsvc.selectors` and `nftsvc.endpoints`, which answer what a Service's endpoints are.
+In: decoded objects, in any order. Out: an immutable State whose contents do not depend on that order. Next in the
+route: `nftsvc.selectors` and `nftsvc.endpoints`, which answer what a Service's endpoints are.
 """
 
 from collections import defaultdict
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 from nftsvc.objects import Endpoints, EndpointSlice, KubernetesObject, Node, Pod, Service
-
 
 _Item = TypeVar("_Item")
 

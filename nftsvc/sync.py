@@ -52,8 +52,8 @@ def compare_with_kernel(door: Door, plan: Plan, limit: int = ELEMENTS_PER_TRANSA
 def synchronise(door: Door, plan: Plan, renderer: Renderer, limit: int = ELEMENTS_PER_TRANSACTION) -> Pass:
     """Bring the kernel to what the plan wants.
 
-    Every transaction is atomic. A first load that is too large for one is taken back if the kernel refuses a part of it,
-    so that nothing is left half-applied.
+    Every transaction is atomic. A first load that is too large for one is taken back if the kernel refuses a part of
+    it, so that nothing is left half-applied.
     """
     done = compare_with_kernel(door, plan, limit)
     if done.changes.structure:

@@ -8,16 +8,18 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from nftsvc.objects import (
+    NODE_IP_TYPES,
     EndpointPort,
     Endpoints,
     EndpointSlice,
     KubernetesObject,
+    Node,
     Pod,
     Service,
     ServicePort,
     ServiceSpec,
 )
-from nftsvc.values import ClusterIP, is_label, quoted
+from nftsvc.values import ClusterIP, is_ip_address, is_label, quoted
 
 Found = Iterator[tuple[str, str]]
 _Item = TypeVar("_Item")
@@ -40,13 +42,16 @@ def problems_of(value: KubernetesObject) -> Found:
         case Pod():
             if value.spec is None:
                 yield "spec", _MISSING
-        case _:
-            pass
+        case Node():
+            yield from _node(value)
 
 
 def _service(service: Service) -> Found:
     if service.metadata.name and not is_label(service.metadata.name):
-        yield "metadata.name", f"{quoted(service.metadata.name)} is not a DNS label (a-z, 0-9, '-'; at most 63 characters)"
+        yield (
+            "metadata.name",
+            f"{quoted(service.metadata.name)} is not a DNS label (a-z, 0-9, '-'; at most 63 characters)",
+        )
     if service.spec is None:
         yield "spec", _MISSING
         return
@@ -119,6 +124,12 @@ def _slice(value: EndpointSlice) -> Found:
                     f"{address} is not an {value.address_type} address, as addressType says",
                 )
     yield from _endpoint_ports(value.ports or (), "ports[{}]")
+
+
+def _node(node: Node) -> Found:
+    for index, one in enumerate((node.status.addresses if node.status is not None else None) or ()):
+        if one.type in NODE_IP_TYPES and not is_ip_address(one.address):
+            yield f"status.addresses[{index}].address", f"{quoted(one.address)} is not an IP address"
 
 
 def _endpoints(value: Endpoints) -> Found:

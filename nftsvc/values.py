@@ -15,6 +15,7 @@ MAX_PORT = 65535
 MAX_LABEL = 63
 MAX_SUBDOMAIN = 253
 MAX_PORT_NAME = 15
+MOST_DIGITS = 40
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -33,14 +34,22 @@ FAMILIES = tuple(Family)
 
 def quoted(value: object, limit: int = 60) -> str:
     """Show a manifest's value in a message: quoted if text, cut if long, in one line."""
-    text = repr(value) if isinstance(value, (str, int, float, bool, type(None))) else _shape(value)
+    text = _written(value)
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-def _shape(value: object) -> str:
-    if isinstance(value, list):
-        return "a list"
-    return "a mapping" if isinstance(value, dict) else type(value).__name__
+def _written(value: object) -> str:
+    """Write a value as manifests write it; text in quotes, so that control characters show and end nothing."""
+    match value:
+        case None | bool():
+            return {None: "null", True: "true", False: "false"}[value]
+        case str():
+            return repr(str(value))
+        case int() | float():
+            huge = isinstance(value, int) and abs(value) >= 10**MOST_DIGITS
+            return f"a number of more than {MOST_DIGITS} digits" if huge else str(value)
+        case _:
+            return "a list" if isinstance(value, list) else "a mapping"
 
 
 def _text(value: object, expected: str) -> str:
@@ -98,6 +107,15 @@ def _usable_address(text: str) -> str:
     return str(address)
 
 
+def is_ip_address(text: str) -> bool:
+    """Tell whether the text is an IP address at all, of whatever kind."""
+    try:
+        _parsed_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _parsed_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     if _DOTTED.fullmatch(text):
         text = ".".join(str(int(octet)) for octet in text.split("."))
@@ -113,6 +131,17 @@ def _parsed_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 def address_order(address: str) -> bytes:
     """Return a key that sorts addresses of one family by number, not by spelling."""
     return ipaddress.ip_address(address).packed
+
+
+class OptionalAddress(Scalar):
+    """An address, or empty while there is none (`status.podIP` of a Pod that does not run yet)."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """Return the canonical value; ValueError says what is wrong with it."""
+        return cls(value if value == "" else Address.parse(value))
 
 
 class ClusterIP(Scalar):
@@ -143,7 +172,9 @@ class Subdomain(Scalar):
         """Return the name; ValueError says what is wrong with it."""
         text = _text(value, "a name")
         if text and (len(text) > MAX_SUBDOMAIN or not _SUBDOMAIN.fullmatch(text)):
-            raise ValueError(f"{quoted(text)} is not a DNS name (a-z, 0-9, '-', '.'; at most {MAX_SUBDOMAIN} characters)")
+            raise ValueError(
+                f"{quoted(text)} is not a DNS name (a-z, 0-9, '-', '.'; at most {MAX_SUBDOMAIN} characters)"
+            )
         return cls(text)
 
 
@@ -219,11 +250,11 @@ class Timestamp(Scalar):
         """Return the time; ValueError says what is wrong with it."""
         try:
             moment = datetime.fromisoformat(_text(value, "a time"))
-        except ValueError:
+            if moment.tzinfo is None:
+                raise ValueError  # noqa: TRY301 - a time without a zone is none
+            return cls(moment.astimezone(UTC).isoformat(timespec="microseconds"))
+        except (ValueError, OverflowError):
             raise ValueError(f"{quoted(value)} is not an RFC 3339 time") from None
-        if moment.tzinfo is None:
-            raise ValueError(f"{quoted(value)} has no time zone")
-        return cls(moment.astimezone(UTC).isoformat(timespec="microseconds"))
 
 
 class Choice(Scalar):
@@ -266,10 +297,3 @@ class SessionAffinity(Choice):
 
     __slots__ = ()
     choices = ("None", "ClientIP")
-
-
-class IPFamily(Choice):
-    """`spec.ipFamilies[]` of a Service and `addressType` of an EndpointSlice."""
-
-    __slots__ = ()
-    choices = ("IPv4", "IPv6")

@@ -49,7 +49,7 @@ class Context:
     def _run_from_file(self, text: str) -> None:
         descriptor = os.memfd_create("nftsvc")
         try:
-            with open(descriptor, "w", encoding="ascii", closefd=False) as file:  # noqa: PTH123 - a descriptor
+            with open(descriptor, "w", encoding="ascii", closefd=False) as file:
                 file.write(text)
             code, _, error = self._nft.cmd(f'include "/proc/self/fd/{descriptor}"')
         finally:

@@ -1,7 +1,7 @@
 """The way to the kernel's tables: read them back, run a transaction.
 
-One worker thread owns the libnftables context and, where asked to, lives in another network namespace. Only nftsvc's own
-tables are ever listed.
+One worker thread owns the libnftables context and, where asked to, lives in another network namespace. Only nftsvc's
+own tables are ever listed.
 """
 
 from collections.abc import Iterable
@@ -18,7 +18,6 @@ from nftsvc.kernel.preflight import missing_feature
 from nftsvc.render import Script
 from nftsvc.ruleset import NFT_FAMILY, TABLE, Ruleset
 from nftsvc.values import FAMILIES, Family
-
 
 
 class Kernel:

@@ -7,12 +7,13 @@ nft 1.0.6 leaves out of its JSON what a set's type was written as, and table com
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
+from itertools import zip_longest
 from typing import TypeAlias
 
 from nftsvc.ruleset import Chain, Entry, Hook, Key, NamedSet, Rule, Table
 from nftsvc.values import Family
 
-Json: TypeAlias = "str | int | None | list[Json] | dict[str, Json]"
+Json: TypeAlias = "str | int | list[Json] | dict[str, Json] | None"
 _Fields = Mapping[str, "Json"]
 
 _PROTOCOLS: Mapping[Json, str] = {6: "tcp", 17: "udp", 132: "sctp"}
@@ -48,6 +49,9 @@ def _hook(chain: _Fields) -> Hook | None:
 
 
 def _types(listed: Json) -> tuple[str, ...]:
+    """Return the types of a key's parts; none for a `typeof` key, which nft 1.1 lists as expressions."""
+    if isinstance(listed, dict):
+        return ()
     return tuple(map(str, listed)) if isinstance(listed, list) else (str(listed),)
 
 
@@ -57,7 +61,7 @@ def _elements(listed: Json, types: tuple[str, ...], *, is_map: bool) -> Iterator
         comment = ""
         if isinstance(bare, dict) and isinstance(element := bare.get("elem"), dict):
             bare, comment = element["val"], str(element.get("comment", ""))
-        key = tuple(map(_part, _parts(bare), types))
+        key = tuple(_part(part, kind) for part, kind in zip_longest(_parts(bare), types, fillvalue=""))
         yield key, Entry(_value(value), comment)
 
 
@@ -66,7 +70,7 @@ def _parts(value: Json) -> list[Json]:
     return parts if isinstance(parts, list) else [value]
 
 
-def _part(part: Json, kind: str) -> str | int:
+def _part(part: Json, kind: Json) -> str | int:
     """Read one part of a key: protocols are listed as numbers, which are the same on every machine; names are not."""
     if kind == "inet_proto":
         return _PROTOCOLS.get(part, str(part))

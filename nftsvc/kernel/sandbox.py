@@ -54,8 +54,8 @@ class Report(msgspec.Struct):
 def load_privately(scripts: Iterable[Script], families: Sequence[Family]) -> Ruleset:
     """Load scripts into a private namespace and return what the kernel then has.
 
-    KernelRefused names the object behind the refused line, FeatureMissing what the machine lacks; KernelUnavailable says
-    that no private namespace is to be had here.
+    KernelRefused names the object behind the refused line, FeatureMissing what the machine lacks; KernelUnavailable
+    says that no private namespace is to be had here.
     """
     made = list(scripts)
     report = _in_child(Task([one.text for one in made], [NFT_FAMILY[family] for family in families]))

@@ -2,32 +2,31 @@
 
 In: files, folders, `-`. Out: decoded objects with the place each was read, every problem found, and the kinds that were
 skipped. Reads YAML with any number of documents, JSON, and lists (`kind: List` and what `kubectl get -o yaml|json`
-prints). The only module that imports `yaml`.
+prints).
 """
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, cast
-
-import yaml
+from typing import BinaryIO
 
 from nftsvc.decode import decode
 from nftsvc.errors import ObjectRef, Origin, Problem, Severity
-from nftsvc.objects import KubernetesObject
+from nftsvc.objects import KINDS, KubernetesObject
+from nftsvc.sources.documents import Unreadable, documents
 
 SUFFIXES = (".json", ".yaml", ".yml")
 STDIN = "<stdin>"
 
+_LISTS = {("v1", "List"), *((kind.API_VERSION, f"{kind.KIND}List") for kind in KINDS)}
 _LIST = "List"
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What was read: objects in the order of the input, where each was, what is wrong, how many of which kind were skipped."""
+    """What was read: objects in the order of the input, where each was, what is wrong, how many of a kind were skipped."""
 
     objects: tuple[KubernetesObject, ...]
     origins: Mapping[ObjectRef, Origin]
@@ -52,9 +51,14 @@ def load(paths: Sequence[str], stdin: BinaryIO | None = None) -> Loaded:
     """
     reader = _Reader()
     for name, data in _contents(paths, stdin, reader):
-        for number, document in enumerate(_documents(name, data, reader), start=1):
-            for origin, raw in _unpacked(Origin(name, number), document, reader):
-                reader.take(origin, raw)
+        number = 1
+        try:
+            for document in documents(data, is_json=name.endswith(".json")):
+                for origin, raw in _unpacked(Origin(name, number), document, reader):
+                    reader.take(origin, raw)
+                number += 1
+        except Unreadable as error:
+            reader.fail(Origin(name, number), str(error))
     return Loaded(tuple(reader.objects), reader.origins, tuple(reader.problems), dict(sorted(reader.skipped.items())))
 
 
@@ -77,13 +81,14 @@ class _Reader:
         self.problems += [replace(problem, origin=origin) for problem in decoded.problems]
         if decoded.skipped:
             self.skipped[decoded.skipped] += 1
-        if decoded.value is None:
+        ref = decoded.ref
+        if ref is None:
             return
-        earlier = self.origins.setdefault(decoded.value.ref, origin)
-        if earlier is origin:
+        earlier = self.origins.setdefault(ref, origin)
+        if earlier is not origin:
+            self.problems.append(Problem(f"given twice, first in {earlier}", "", ref, origin))
+        elif decoded.value is not None:
             self.objects.append(decoded.value)
-        else:
-            self.problems.append(Problem(f"given twice, first in {earlier}", "", decoded.value.ref, origin))
 
 
 # Files ---------------------------------------------------------------------------------------------------------------
@@ -127,88 +132,11 @@ def _manifests_below(folder: Path) -> Iterator[Path]:
                 yield Path(parent, name)
 
 
-# Documents -----------------------------------------------------------------------------------------------------------
-
-
-def _documents(name: str, data: bytes, reader: _Reader) -> Iterator[object]:
-    """Yield the documents of a file; those before a syntax error are still good."""
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        reader.problems.append(Problem(f"{name}: not UTF-8 text (byte {error.start})"))
-        return
-    if text.lstrip().startswith(("{", "[")):
-        try:
-            yield json.loads(text, object_pairs_hook=_without_repeats)
-        except _RepeatedKeyError as error:
-            reader.fail(Origin(name, 1), str(error))
-            return
-        except (ValueError, RecursionError) as error:
-            failure = error
-        else:
-            return
-        if name.endswith(".json"):
-            reader.fail(Origin(name, 1), f"not JSON: {failure}")
-            return
-    yield from _yaml_documents(name, text, reader)
-
-
-def _yaml_documents(name: str, text: str, reader: _Reader) -> Iterator[object]:
-    number = 1
-    try:
-        for document in yaml.load_all(text, _Loader):  # noqa: S506 - a safe loader, see below
-            yield document
-            number += 1
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
-        reader.fail(Origin(name, number), f"not YAML: {place}{error.problem}")
-    except yaml.YAMLError as error:
-        reader.fail(Origin(name, number), f"not YAML: {' '.join(str(error).split())}")
-    except (ValueError, OverflowError) as error:
-        reader.fail(Origin(name, number), f"not YAML: {error}")
-    except RecursionError:
-        reader.fail(Origin(name, number), "nested too deeply")
-
-
-class _RepeatedKeyError(ValueError):
-    """A mapping gives a key twice."""
-
-
-def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    mapping = dict(pairs)
-    if len(mapping) != len(pairs):
-        repeated = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-        raise _RepeatedKeyError(f"key {repeated!r} is given twice in one mapping")
-    return mapping
-
-
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc] - C where PyYAML was built with it
-    """Loads plain data only; times stay text, as in Kubernetes, and a repeated key is an error."""
-
-    yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:  # noqa: FBT001, FBT002 - PyYAML's signature
-        """Build a mapping, refusing a key given twice."""
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.tag != "tag:yaml.org,2002:merge" and isinstance(key.value, str):
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"key {key.value!r} is given twice in one mapping", key.start_mark
-                    )
-                seen.add(key.value)
-        return cast("dict[object, object]", super().construct_mapping(node, deep))
-
-
 def _unpacked(origin: Origin, document: object, reader: _Reader) -> Iterator[tuple[Origin, object]]:
     """Yield the document, or the items of a list; items of a typed list (ServiceList) get its kind. Empty: nothing."""
     if document is None:
         return
-    if not isinstance(document, dict) or "items" not in document or not _is_list(document.get("kind")):
+    if not isinstance(document, dict) or "items" not in document or not _is_list(document):
         yield origin, document
         return
     kind = str(document["kind"]).removesuffix(_LIST)
@@ -221,11 +149,12 @@ def _unpacked(origin: Origin, document: object, reader: _Reader) -> Iterator[tup
     known = {"apiVersion": document.get("apiVersion"), "kind": kind} if kind else {}
     for index, item in enumerate(items):
         at = replace(origin, item=index)
-        if isinstance(item, dict) and _is_list(item.get("kind")) and "items" in item:
+        if isinstance(item, dict) and _is_list(item) and "items" in item:
             reader.fail(at, "a list inside a list is not supported")
         else:
             yield at, {**known, **item} if isinstance(item, dict) else item
 
 
-def _is_list(kind: object) -> bool:
-    return isinstance(kind, str) and kind.endswith(_LIST)
+def _is_list(document: Mapping[object, object]) -> bool:
+    version, kind = document.get("apiVersion"), document.get("kind")
+    return isinstance(version, str) and isinstance(kind, str) and (version, kind) in _LISTS

@@ -12,7 +12,6 @@ from nftsvc.values import (
     Address,
     ClusterIP,
     Family,
-    IPFamily,
     Label,
     NodePort,
     Port,
@@ -31,7 +30,6 @@ HUGE = 10**5000
 EVERY_KIND: tuple[type[Scalar] | type[Port], ...] = (
     Address,
     ClusterIP,
-    IPFamily,
     Label,
     NodePort,
     Port,
@@ -203,13 +201,13 @@ def test_a_port_is_a_number_from_1_to_65535(kind: type[Port], number: int) -> No
         (70000, "70000"),
         (65536, "65536"),
         (-1, "-1"),
-        (True, "True"),
-        (False, "False"),
+        (True, "true"),
+        (False, "false"),
         (80.0, "80.0"),
         (float("nan"), "nan"),
         ("80", "'80'"),
         ("", "''"),
-        (None, "None"),
+        (None, "null"),
         ([80], "a list"),
         ({"port": 80}, "a mapping"),
     ],
@@ -396,7 +394,6 @@ def test_a_time_outside_the_calendar_in_utc_is_refused(value: str) -> None:
         (ServiceType, ("ClusterIP", "NodePort", "LoadBalancer", "ExternalName")),
         (TrafficPolicy, ("Cluster", "Local")),
         (SessionAffinity, ("None", "ClientIP")),
-        (IPFamily, ("IPv4", "IPv6")),
     ],
 )
 def test_a_choice_is_one_of_its_words_and_a_refusal_lists_them(kind: type[Scalar], words: tuple[str, ...]) -> None:
@@ -430,7 +427,7 @@ def test_a_value_parses_or_is_refused_with_one_short_line(kind: type[Scalar] | t
     except ValueError as error:
         message = str(error)
         assert message.isprintable()
-        assert "is not" in message or "has no" in message or "must not" in message
+        assert "is not" in message or "must not" in message
         assert len(message) < 250
     else:
         assert re.fullmatch(r"[A-Za-z0-9.:+-]*", str(parsed))

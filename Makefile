@@ -1,0 +1,27 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+PYTEST ?= .venv/bin/python -m pytest
+
+.PHONY: help setup demo test check golden
+
+help: ## say what can be made
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: ## install what is missing: Debian packages (as root), .venv with nftsvc in it
+	@scripts/setup $(PYTHON)
+
+demo: setup ## a small cluster of network namespaces with real traffic (as root)
+	@.venv/bin/nftsvc demo
+
+test: setup check ## every check and every test, kernel tests included (as root)
+	$(PYTEST)
+
+check: setup ## what needs no test run: formatting, lint, types, import contracts
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-cache
+
+golden: setup ## render the expected rulesets in examples/ again; refuses what the kernel refuses
+	@.venv/bin/python scripts/golden
+	@git --no-pager diff --stat -- examples

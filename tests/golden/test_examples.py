@@ -1,0 +1,185 @@
+"""Every folder in examples/ is a test case, several times over."""
+
+import difflib
+import itertools
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from nftsvc.changes import compare
+from nftsvc.kernel import Kernel
+from nftsvc.lab import Namespace, namespaces
+from nftsvc.plan import make_plan
+from nftsvc.render import Renderer, Script
+from nftsvc.ruleset import EMPTY, Ruleset, make_ruleset
+from nftsvc.state import State
+from nftsvc.sync import remove, synchronise
+from tests.support.cases import EXAMPLES, EXPECTATIONS, Case, all_cases
+from tests.support.model import Model, content_of, meaning
+
+CASES = all_cases()
+GOOD = tuple(case for case in CASES if not case.refused)
+RENDERER = Renderer()
+
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+every_good_case = pytest.mark.parametrize("case", GOOD, ids=lambda case: case.name)
+
+
+@every_case
+def test_outcome_is_what_the_case_expects(case: Case) -> None:
+    outcome, expected = case.outcome(), case.expected()
+    for name in EXPECTATIONS:
+        actual = case.folder / f"{name}.actual"
+        actual.unlink(missing_ok=True)
+        if outcome.get(name) != expected.get(name):
+            actual.write_text(outcome.get(name, ""))
+            difference = difflib.unified_diff(
+                expected.get(name, "").splitlines(),
+                outcome.get(name, "").splitlines(),
+                "expected",
+                "actual",
+                lineterm="",
+            )
+            pytest.fail("\n".join([f"examples/{case.name}/{name} differs; if that is right: make golden", *difference]))
+
+
+@every_case
+def test_folder_holds_nothing_that_no_test_looks_at(case: Case) -> None:
+    assert not [file for file in case.unknown_files() if not file.name.endswith(".actual")]
+    assert (case.folder / "ruleset.nft").exists() != case.refused
+    assert case.title
+
+
+def test_readme_lists_every_case_and_no_other() -> None:
+    readme = (EXAMPLES / "README.md").read_text()
+    rows = [f"| [{case.name}]({case.name}/notes.md) | {case.title} |" for case in CASES]
+    assert [line for line in readme.splitlines() if line.startswith("| [")] == rows
+
+
+def test_there_are_enough_cases() -> None:
+    assert len(GOOD) >= 20
+    assert len(CASES) > len(GOOD)
+
+
+@every_good_case
+def test_order_of_the_input_does_not_show(case: Case) -> None:
+    planned = case.planned()
+    objects = list(planned.loaded.objects)
+    text = RENDERER.ruleset(make_ruleset(planned.plan))
+    for seed in range(5):
+        random.Random(seed).shuffle(objects)
+        shuffled = make_plan(State.of(objects), planned.plan.settings)
+        assert RENDERER.ruleset(make_ruleset(shuffled)) == text
+        assert shuffled.problems == planned.plan.problems
+
+
+def test_hash_seed_does_not_show() -> None:
+    program = "from tests.support.cases import all_cases\nfor case in all_cases(): print(case.outcome())"
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=EXAMPLES.parent,
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": "."},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("0", "1", "4242")
+    }
+    assert len(outputs) == 1
+
+
+@every_good_case
+def test_changes_from_nothing_make_the_full_ruleset(case: Case) -> None:
+    ruleset = case.ruleset()
+    for limit in (5000, 7):
+        model = Model(EMPTY)
+        model.run(compare(EMPTY, ruleset).transactions(limit))
+        assert model.content() == content_of(ruleset)
+
+
+@every_good_case
+def test_nothing_changes_against_itself(case: Case) -> None:
+    assert not compare(case.ruleset(), case.ruleset())
+    assert compare(case.ruleset(), case.ruleset()).transactions() == ()
+
+
+def test_changes_lead_from_every_case_to_every_other() -> None:
+    rulesets = {case.name: case.ruleset() for case in GOOD}
+    for (start, old), case in itertools.product(rulesets.items(), GOOD):
+        wanted = make_ruleset(case.planned().plan, old) if case.name != start else old
+        assert meaning(wanted) == meaning(rulesets[case.name])
+        for limit in (5000, 10):
+            model = Model(old)
+            model.run(compare(old, wanted).transactions(limit))
+            assert model.content() == content_of(wanted), f"{start} -> {case.name}"
+
+
+# In a real kernel ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def namespace() -> Iterator[Namespace]:
+    with namespaces("golden") as (made,):
+        yield made
+
+
+@pytest.fixture
+def kernel(namespace: Namespace) -> Iterator[Kernel]:
+    with Kernel(namespace.path) as kernel:
+        remove(kernel, RENDERER)
+        yield kernel
+
+
+def nft(namespace: Namespace, *arguments: str, text: str = "") -> str:
+    command = ["ip", "netns", "exec", namespace.name, "nft", *arguments]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def assert_kernel_has(kernel: Kernel, wanted: Ruleset) -> None:
+    found = kernel.read()
+    assert not compare(found, wanted)
+    assert {family: table.elements for family, table in found.tables.items()} == {
+        family: table.elements for family, table in wanted.tables.items()
+    }
+
+
+@every_good_case
+def test_kernel_takes_the_golden_text_and_has_it(case: Case, kernel: Kernel, namespace: Namespace) -> None:
+    nft(namespace, "-f", str(case.folder / "ruleset.nft"))
+    assert_kernel_has(kernel, case.ruleset())
+    nft(namespace, "-f", str(case.folder / "ruleset.nft"))
+    assert_kernel_has(kernel, case.ruleset())
+
+
+@every_good_case
+def test_what_the_kernel_lists_loads_again(case: Case, kernel: Kernel, namespace: Namespace) -> None:
+    kernel.run(Script(RENDERER.ruleset(case.ruleset()), ()))
+    listing = nft(namespace, "list", "ruleset")
+    remove(kernel, RENDERER)
+    nft(namespace, "-f", "-", text=listing)
+    assert_kernel_has(kernel, case.ruleset())
+    assert nft(namespace, "list", "ruleset") == listing
+
+
+@every_good_case
+def test_staged_load_ends_at_the_full_ruleset(case: Case, kernel: Kernel) -> None:
+    ruleset = case.ruleset()
+    for script in RENDERER.scripts(compare(EMPTY, ruleset).transactions(9)):
+        kernel.run(script)
+    assert_kernel_has(kernel, ruleset)
+
+
+def test_kernel_goes_from_every_case_to_every_other(kernel: Kernel) -> None:
+    plans = {case.name: case.planned().plan for case in GOOD}
+    for start, end in itertools.permutations(plans, 2):
+        synchronise(kernel, plans[start], RENDERER)
+        done = synchronise(kernel, plans[end], RENDERER)
+        assert not compare(kernel.read(done.wanted.tables), done.wanted), f"{start} -> {end}"
+        if len(plans[start].settings.families) > len(plans[end].settings.families):
+            remove(kernel, RENDERER)

@@ -1,0 +1,213 @@
+"""Which endpoints a node may use for one port of a Service."""
+
+from itertools import permutations
+
+import pytest
+
+from nftsvc.endpoints import Endpoint, usable
+from nftsvc.objects import (
+    LABEL_HEADLESS,
+    EndpointConditions,
+    EndpointPort,
+    EndpointSlice,
+    ObjectMeta,
+    ServicePort,
+    SliceEndpoint,
+)
+from nftsvc.values import Address, Family, Label, Port, Protocol, Subdomain
+
+HTTP = ServicePort(name=Label("http"), port=Port(80))
+UNNAMED = ServicePort(port=Port(80))
+
+
+def endpoint(address: str, *, ready: bool | None = True, node: str | None = None) -> SliceEndpoint:
+    return SliceEndpoint(
+        addresses=(Address.parse(address),), conditions=EndpointConditions(ready=ready), node_name=node
+    )
+
+
+def slice_port(number: int | None = 8080, name: str | None = "http", protocol: str | None = "TCP") -> EndpointPort:
+    return EndpointPort(
+        name=Label(name) if name is not None else None,
+        protocol=Protocol(protocol) if protocol is not None else None,
+        port=Port(number) if number is not None else None,
+    )
+
+
+def of(
+    *endpoints: SliceEndpoint,
+    ports: tuple[EndpointPort, ...] = (slice_port(),),
+    family: str = "IPv4",
+    labels: dict[str, str] | None = None,
+) -> EndpointSlice:
+    return EndpointSlice(
+        metadata=ObjectMeta(name=Subdomain("web-1"), labels=labels),
+        address_type=Family(family),
+        endpoints=endpoints,
+        ports=ports,
+    )
+
+
+def found(
+    *slices: EndpointSlice, port: ServicePort = HTTP, family: Family = Family.IPV4, node: str | None = None
+) -> list[str]:
+    return [f"{one.address} {one.port}" for one in usable(slices, port, family, node)]
+
+
+def on_node(*slices: EndpointSlice, node: str | None = "node-a") -> list[bool]:
+    return [one.on_node for one in usable(slices, HTTP, Family.IPV4, node)]
+
+
+def test_no_slices_give_no_endpoints() -> None:
+    assert usable((), HTTP, Family.IPV4, None) == ()
+
+
+def test_a_slice_without_endpoints_or_ports_gives_none() -> None:
+    empty = EndpointSlice(address_type=Family.IPV4)
+    assert found(empty, of(), of(endpoint("10.0.0.1"), ports=())) == []
+
+
+# Ports ---------------------------------------------------------------------------------------------------------------
+
+
+def test_ports_are_matched_by_name_and_the_slice_says_the_number() -> None:
+    part = of(endpoint("10.0.0.1"), ports=(slice_port(8080), slice_port(9090, "metrics")))
+    assert found(part) == ["10.0.0.1 8080"]
+    assert found(part, port=ServicePort(name=Label("metrics"), port=Port(80))) == ["10.0.0.1 9090"]
+    assert found(part, port=ServicePort(name=Label("other"), port=Port(8080))) == []
+
+
+@pytest.mark.parametrize("name", [None, ""])
+def test_an_unnamed_port_matches_the_empty_name_only(name: str | None) -> None:
+    part = of(endpoint("10.0.0.1"), ports=(slice_port(8080, name), slice_port(9090, "metrics")))
+    assert found(part, port=UNNAMED) == ["10.0.0.1 8080"]
+    assert found(part) == []
+
+
+def test_ports_are_matched_by_protocol() -> None:
+    part = of(endpoint("10.0.0.1"), ports=(slice_port(53, "dns", "UDP"), slice_port(5353, "dns", "TCP")))
+    assert found(part, port=ServicePort(name=Label("dns"), protocol=Protocol("UDP"))) == ["10.0.0.1 53"]
+    assert found(part, port=ServicePort(name=Label("dns"), protocol=Protocol("TCP"))) == ["10.0.0.1 5353"]
+    assert found(part, port=ServicePort(name=Label("dns"), protocol=Protocol("SCTP"))) == []
+
+
+def test_a_protocol_left_out_in_a_slice_is_tcp() -> None:
+    part = of(endpoint("10.0.0.1"), ports=(slice_port(protocol=None),))
+    assert found(part) == ["10.0.0.1 8080"]
+    assert found(part, port=ServicePort(name=Label("http"), protocol=Protocol("UDP"))) == []
+
+
+def test_a_slice_port_without_a_number_is_ignored() -> None:
+    assert found(of(endpoint("10.0.0.1"), ports=(slice_port(None),))) == []
+    assert found(of(endpoint("10.0.0.1"), ports=(slice_port(None, "other"), slice_port(8080)))) == ["10.0.0.1 8080"]
+
+
+def test_slices_with_different_numbers_for_one_port_give_different_endpoints() -> None:
+    slices = of(endpoint("10.0.0.1"), ports=(slice_port(3456),)), of(endpoint("10.0.0.2"), ports=(slice_port(4567),))
+    assert found(*slices) == ["10.0.0.1 3456", "10.0.0.2 4567"]
+
+
+# Readiness -----------------------------------------------------------------------------------------------------------
+
+
+def test_only_ready_endpoints_are_used() -> None:
+    assert found(of(endpoint("10.0.0.1", ready=False), endpoint("10.0.0.2"))) == ["10.0.0.2 8080"]
+
+
+@pytest.mark.parametrize("conditions", [None, EndpointConditions(), EndpointConditions(serving=False)])
+def test_ready_left_out_means_ready(conditions: EndpointConditions | None) -> None:
+    unset = SliceEndpoint(addresses=(Address("10.0.0.1"),), conditions=conditions)
+    assert found(of(unset)) == ["10.0.0.1 8080"]
+
+
+def test_an_endpoint_that_serves_but_is_not_ready_and_not_terminating_is_not_used() -> None:
+    conditions = EndpointConditions(ready=False, serving=True, terminating=False)
+    part = of(SliceEndpoint(addresses=(Address("10.0.0.1"),), conditions=conditions))
+    assert found(part) == []
+
+
+@pytest.mark.parametrize("addresses", [None, ()])
+def test_an_endpoint_without_addresses_is_ignored(addresses: tuple[Address, ...] | None) -> None:
+    assert found(of(SliceEndpoint(addresses=addresses), endpoint("10.0.0.2"))) == ["10.0.0.2 8080"]
+
+
+def test_only_the_first_address_of_an_endpoint_counts() -> None:
+    two = SliceEndpoint(addresses=(Address("10.0.0.2"), Address("10.0.0.1")))
+    assert found(of(two)) == ["10.0.0.2 8080"]
+
+
+# Slices --------------------------------------------------------------------------------------------------------------
+
+
+def test_only_slices_of_the_family_count() -> None:
+    slices = of(endpoint("10.0.0.1")), of(endpoint("fd00::1"), family="IPv6")
+    assert found(*slices) == ["10.0.0.1 8080"]
+    assert found(*slices, family=Family.IPV6) == ["fd00::1 8080"]
+
+
+@pytest.mark.parametrize("value", ["", "true", "false"])
+def test_slices_labelled_headless_are_ignored_whatever_the_value(value: str) -> None:
+    labelled = of(endpoint("10.0.0.1"), labels={LABEL_HEADLESS: value, "app": "web"})
+    assert found(labelled, of(endpoint("10.0.0.2"), labels={"app": "web"})) == ["10.0.0.2 8080"]
+
+
+def test_an_endpoint_that_several_slices_repeat_is_one() -> None:
+    assert found(of(endpoint("10.0.0.1"), endpoint("10.0.0.1")), of(endpoint("10.0.0.1"))) == ["10.0.0.1 8080"]
+
+
+def test_an_endpoint_that_is_ready_in_one_of_two_slices_is_used() -> None:
+    slices = of(endpoint("10.0.0.1", ready=False)), of(endpoint("10.0.0.1"))
+    assert found(*slices) == found(*reversed(slices)) == ["10.0.0.1 8080"]
+
+
+def test_one_address_with_two_ports_is_two_endpoints() -> None:
+    slices = of(endpoint("10.0.0.1")), of(endpoint("10.0.0.1"), ports=(slice_port(9090),))
+    assert found(*slices) == ["10.0.0.1 8080", "10.0.0.1 9090"]
+
+
+def test_endpoints_are_sorted_by_address_as_a_number_and_then_by_port() -> None:
+    one = of(*(endpoint(address) for address in ("10.0.0.10", "10.0.0.9", "9.0.0.1", "100.0.0.1")))
+    other = of(endpoint("10.0.0.9"), endpoint("9.0.0.1"), ports=(slice_port(10000), slice_port(80, "metrics")))
+    expected = [
+        *("9.0.0.1 8080", "9.0.0.1 10000"),
+        *("10.0.0.9 8080", "10.0.0.9 10000"),
+        *("10.0.0.10 8080", "100.0.0.1 8080"),
+    ]
+    assert found(one, other) == found(other, one) == expected
+
+
+def test_ipv6_endpoints_are_sorted_by_number_too() -> None:
+    part = of(*(endpoint(address) for address in ("fd00::10", "fd00:1::", "fd00::9", "2001:db8::1")), family="IPv6")
+    order = [line.split()[0] for line in found(part, family=Family.IPV6)]
+    assert order == ["2001:db8::1", "fd00::9", "fd00::10", "fd00:1::"]
+
+
+# Nodes ---------------------------------------------------------------------------------------------------------------
+
+
+def test_an_endpoint_is_on_the_node_that_it_names() -> None:
+    part = of(endpoint("10.0.0.1", node="node-a"), endpoint("10.0.0.2", node="node-b"))
+    assert on_node(part) == [True, False]
+    assert on_node(part, node="node-b") == [False, True]
+
+
+def test_an_endpoint_that_names_no_node_may_be_on_this_one() -> None:
+    assert on_node(of(endpoint("10.0.0.1"))) == [True]
+
+
+def test_without_a_node_every_endpoint_may_be_on_this_one() -> None:
+    assert on_node(of(endpoint("10.0.0.1", node="node-a"), endpoint("10.0.0.2")), node=None) == [True, True]
+
+
+@pytest.mark.parametrize("node", ["node-a", "node-b"])
+def test_of_repeated_endpoints_one_that_says_where_it_runs_wins_in_any_order(node: str) -> None:
+    slices = of(endpoint("10.0.0.1")), of(endpoint("10.0.0.1", node=node)), of(endpoint("10.0.0.1"))
+    assert {tuple(on_node(*order)) for order in permutations(slices)} == {(node == "node-a",)}
+
+
+def test_the_order_of_slices_and_endpoints_does_not_matter() -> None:
+    endpoints = (endpoint("10.0.0.1", node="node-a"), endpoint("10.0.0.2", node="node-b"), endpoint("10.0.0.3"))
+    slices = of(*endpoints), of(*reversed(endpoints), ports=(slice_port(9090),)), of(endpoint("10.0.0.4"))
+    answers = {usable(order, HTTP, Family.IPV4, "node-a") for order in permutations(slices)}
+    assert len(answers) == 1
+    assert Endpoint(Address("10.0.0.2"), Port(9090), on_node=False) in next(iter(answers))
