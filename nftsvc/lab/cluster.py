@@ -23,6 +23,19 @@ CLIENT = ("198.51.100.10", "2001:db8:100::10")
 GATEWAY = ("10.244.1.1", "fd00:244:1::1")
 
 
+# The client is the node's only neighbour and its default route: without these the node would tell it to send packets
+# for Services to itself.
+_QUIET_ROUTING = {
+    f"{family}__conf__{interface}__{name}": 0
+    for family, names in (
+        ("ipv4", ("rp_filter", "send_redirects", "accept_redirects")),
+        ("ipv6", ("accept_redirects",)),
+    )
+    for name in names
+    for interface in ("all", "default", "eth0")
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """The namespaces; `pods` by name."""
@@ -40,7 +53,7 @@ def build_cluster(pods: Mapping[str, Iterable[str]]) -> Iterator[Cluster]:
         for number, (pod, addresses) in enumerate(zip(members, pods.values(), strict=True)):
             _wire_pod(node, pod, f"pod{number}", tuple(addresses))
         for one in (node, client, *members):
-            one.set_sysctls(ipv4__conf__all__rp_filter=0, ipv4__conf__default__rp_filter=0)
+            one.set_sysctls(**_QUIET_ROUTING)
         node.set_sysctls(ipv4__ip_forward=1, ipv6__conf__all__forwarding=1)
         yield Cluster(node, client, dict(zip(pods, members, strict=True)))
 

@@ -1,5 +1,6 @@
 """One raw document to one object, or to every problem it has, each with the path it has in the document."""
 
+import contextlib
 import copy
 import re
 from collections.abc import Callable
@@ -554,7 +555,10 @@ def test_a_deeply_nested_value_does_not_hide_a_bad_field(path: Path, depth: int)
     for step in path[:-1]:
         place = place[step]
     place[path[-1]] = nested(depth)
-    assert "spec.type" in problems(document)
+    found: dict[str, str] = {}
+    with contextlib.suppress(RecursionError):  # a traceback as long as this one takes long to print
+        found = problems(document)
+    assert "spec.type" in found
 
 
 @pytest.mark.parametrize("text", ["a\nb", "a\x1b[31mb", "a\ud800", "a\u2028b", "a\u202eb", "x" * 5000])

@@ -347,7 +347,15 @@ def test_a_pod_that_is_on_no_node_yet_says_none() -> None:
     assert only_member(slices_from_pods(service(), [pod("a", spec={"nodeName": None})])).node is None
 
 
-@pytest.mark.parametrize("status", [{"podIP": None, "podIPs": None}, {"podIP": None, "podIPs": []}])
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"podIP": None, "podIPs": None},
+        {"podIP": None, "podIPs": []},
+        {"podIP": "", "podIPs": None},
+        {"podIP": "", "podIPs": [{}]},
+    ],
+)
 def test_a_pod_without_an_address_is_no_endpoint(status: Document) -> None:
     assert contents(slices_from_pods(service(), [pod("a", status=status)])) == []
 

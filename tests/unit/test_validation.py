@@ -273,3 +273,25 @@ def test_a_port_of_endpoints_needs_a_number() -> None:
 
 def test_endpoints_may_mix_families() -> None:
     assert problems(endpoints(addresses=[{"ip": "10.244.1.5"}, {"ip": "fd00::5"}], ports=[{"port": 80}])) == {}
+
+
+# Nodes ---------------------------------------------------------------------------------------------------------------
+
+
+def node(kind: str, address: str) -> Document:
+    addresses = [{"type": kind, "address": address}]
+    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "a"}, "status": {"addresses": addresses}}
+
+
+@pytest.mark.parametrize("kind", ["InternalIP", "ExternalIP"])
+def test_an_address_of_a_node_that_is_an_ip_must_be_one(kind: str) -> None:
+    assert problems(node(kind, "192.0.2.11")) == {}
+    assert problems(node(kind, "fd00::11")) == {}
+    found = problems(node(kind, "node-a.example.com"))
+    assert list(found) == ["status.addresses[0].address"]
+    assert "node-a.example.com" in found["status.addresses[0].address"]
+
+
+@pytest.mark.parametrize("kind", ["Hostname", "InternalDNS", "ExternalDNS"])
+def test_an_address_of_a_node_that_is_a_name_may_be_any(kind: str) -> None:
+    assert problems(node(kind, "node-a.example.com")) == {}

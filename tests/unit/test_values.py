@@ -14,6 +14,7 @@ from nftsvc.values import (
     Family,
     Label,
     NodePort,
+    OptionalAddress,
     Port,
     Protocol,
     Scalar,
@@ -32,6 +33,7 @@ EVERY_KIND: tuple[type[Scalar] | type[Port], ...] = (
     ClusterIP,
     Label,
     NodePort,
+    OptionalAddress,
     Port,
     Protocol,
     ServiceType,
@@ -168,6 +170,13 @@ def test_addresses_of_one_family_are_ordered_by_number(
 ) -> None:
     by_number = [str(address) for address in sorted(addresses, key=int)]
     assert sorted((str(address) for address in addresses), key=address_order) == by_number
+
+
+def test_an_optional_address_may_be_empty() -> None:
+    assert OptionalAddress.parse("") == ""
+    assert OptionalAddress.parse("010.0.0.1") == "10.0.0.1"
+    assert "127.0.0.1" in refusal(OptionalAddress, "127.0.0.1")
+    assert "is not an IP address" in refusal(OptionalAddress, "None")
 
 
 @pytest.mark.parametrize("value", ["", "None"])
