@@ -5,7 +5,6 @@ fast way is one msgspec conversion. Only when that refuses a field is the field 
 that one run names them all.
 """
 
-import copy
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,10 +23,13 @@ _KINDS = {(kind.API_VERSION, kind.KIND): kind for kind in KINDS}
 _GROUPS = {(version.rpartition("/")[0], kind): version for version, kind in _KINDS}
 _UNNAMED = "(unnamed)"
 _NAME = re.compile(r"[-.\w]{1,253}", re.ASCII)
-_STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
+_STEP = re.compile(r"\.([^.\[\]`]+)|\[(\d+)\]")
 _EXPECTED = re.compile(r"Expected `(?P<expected>[^`]+)`")
 _WORDS = {"int": "a number", "str": "text", "bool": "true or false", "array": "a list", "object": "a mapping"}
+_USERS_MAPPINGS = ("labels", "selector")
 _MOST_PROBLEMS = 1000
+_MOST_NODES = 1_000_000
+_MOST_LEVELS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ def _failed(message: str) -> Decoded:
 def _other_kind(raw: Raw, version: str, kind: str) -> Decoded:
     wanted = _GROUPS.get((version.rpartition("/")[0], kind))
     if wanted is None:
-        return Decoded(skipped=kind)
+        return Decoded(skipped=_shown(kind))
     problem = Problem(f"{quoted(version)} is not supported, use {wanted}", "apiVersion", _ref(kind, raw))
     return Decoded(problems=(problem,))
 
@@ -92,32 +94,73 @@ def _shown(name: object) -> str:
 
 
 def _decode_as(target: type[KubernetesObject], raw: Raw) -> Decoded:
-    ref = _ref(target.KIND, raw)
-    problems: list[Problem] = []
-    value: KubernetesObject | None = None
-    pruned = _Pruned(raw)
-    while value is None and len(problems) < _MOST_PROBLEMS:
-        try:
-            value = msgspec.convert(pruned.tree, target, dec_hook=build_scalar)
-        except msgspec.ValidationError as error:
-            found = [Problem(message, path, ref) for path, message in pruned.refuse(str(error))]
-            if not found:
-                problems.append(Problem(str(error), "", ref))
-                break
-            problems += found
-    if value is not None:
-        broken = {problem.field for problem in problems}
-        found = [Problem(message, pruned.original(path), ref) for path, message in problems_of(value)]
-        problems += [problem for problem in found if not _concerns(problem.field, broken)]
+    try:
+        value = msgspec.convert(raw, target, dec_hook=build_scalar)
+    except msgspec.ValidationError as error:
+        return _decode_pruned(target, raw, str(error))
+    ref = value.ref
+    problems = [Problem(f"{broken.message} {broken.named}".rstrip(), broken.path, ref) for broken in problems_of(value)]
     return Decoded(problems=tuple(problems)) if problems else Decoded(value)
 
 
-def _concerns(path: str, broken: set[str]) -> bool:
-    """Tell whether a field is part of one that was taken out, or holds one: what it lacks is known already."""
+def _decode_pruned(target: type[KubernetesObject], raw: Raw, error: str) -> Decoded:
+    """Find every problem of a document whose first is known; or its value, if nothing but nulls stood in the way."""
+    ref = _ref(target.KIND, raw)
+    tree = _unshared(raw)
+    if tree is None:
+        return Decoded(problems=(Problem(error, "", ref),))
+    pruned = _Pruned(tree)
+    problems: list[Problem] = []
+    for _ in range(_MOST_PROBLEMS):
+        refused = pruned.refuse(error)
+        if refused is None:
+            problems.append(Problem(error, "", ref))
+            break
+        problems += [Problem(message, path, ref) for path, message in refused]
+        try:
+            value = msgspec.convert(pruned.tree, target, dec_hook=build_scalar)
+        except msgspec.ValidationError as next_error:
+            error = str(next_error)
+            continue
+        problems += _broken_rules(value, pruned, {problem.field for problem in problems}, ref)
+        return Decoded(problems=tuple(problems)) if problems else Decoded(value)
+    return Decoded(problems=tuple(problems))
+
+
+def _broken_rules(value: KubernetesObject, pruned: "_Pruned", refused: set[str], ref: ObjectRef) -> Iterator[Problem]:
+    """Yield the rules that the rest of a document breaks, unless they depend on a field that was refused."""
+    for broken in problems_of(value):
+        path, named, *others = map(pruned.original, (broken.path, broken.named, *broken.others))
+        if not any(_concerns(one, refused) for one in (path, *others)):
+            yield Problem(f"{broken.message} {named}".rstrip(), path, ref)
+
+
+def _concerns(path: str, refused: set[str]) -> bool:
+    """Tell whether a field was refused, is part of one that was, or holds one."""
     return any(
         one == path or one.startswith((path + ".", path + "[")) or path.startswith((one + ".", one + "["))
-        for one in broken
+        for one in refused
     )
+
+
+def _unshared(tree: object) -> object | None:
+    """Copy a document so that no part of it is in two places; None if that makes too much of it.
+
+    YAML aliases put parts in many places. Levels deeper than any object of ours has are not copied.
+    """
+    budget = _MOST_NODES
+
+    def copied(one: object, levels: int) -> object:
+        nonlocal budget
+        budget -= 1
+        if budget < 0 or levels == 0 or not isinstance(one, (dict, list)):
+            return one
+        if isinstance(one, list):
+            return [copied(child, levels - 1) for child in one]
+        return {key: copied(child, levels - 1) for key, child in one.items()}
+
+    copy = copied(tree, _MOST_LEVELS)
+    return copy if budget >= 0 else None
 
 
 def build_scalar(kind: type, value: object) -> object:
@@ -133,43 +176,58 @@ Step = str | int
 class _Pruned:
     """A document from which refused fields are taken out, one after the other."""
 
-    def __init__(self, raw: Raw) -> None:
-        self.tree: object = raw
+    def __init__(self, tree: object) -> None:
+        self.tree = tree
         self._removed: dict[tuple[Step, ...], list[int]] = {}
-        self._copied = False
 
-    def refuse(self, error: str) -> Iterator[tuple[str, str]]:
-        """Take out what msgspec's message complains about; yield (path in the original, message) for each.
+    def refuse(self, error: str) -> list[tuple[str, str]] | None:
+        """Take out what msgspec's message complains about; return (path in the original, message) of each part.
 
-        Yields nothing where the message names no place that could be taken out.
+        An explicit null goes without a message: it means the default. None where there is nothing to take out.
         """
-        message, marker, place = error.rpartition(" - at ")
-        if not marker:
-            return
-        if not self._copied:
-            self.tree, self._copied = copy.deepcopy(self.tree), True
-        steps, any_key = _steps(place)
-        holder = _lookup(self.tree, steps if any_key else steps[:-1])
-        if any_key and isinstance(holder, dict):
-            yield from self._refuse_entries(holder, steps)
-        elif steps and isinstance(holder, (dict, list)):
-            path = self._original(steps)
-            value = holder.pop(cast("int", steps[-1]))
-            if isinstance(path[-1], int):
-                self._removed.setdefault(tuple(steps[:-1]), []).append(path[-1])
-            yield _written(path), _explained(message, value)
+        message, _, place = error.rpartition(" - at ")
+        steps = _steps(place)
+        if "`key` in" in place:
+            return self._refuse_keys(steps)
+        if place.endswith("[...]`"):
+            return self._refuse_entries(steps)
+        holder = _lookup(self.tree, steps[:-1])
+        if not steps or not isinstance(holder, (dict, list)):
+            return None
+        path = self._original(steps)
+        value = holder.pop(cast("int", steps[-1]))
+        if isinstance(path[-1], int):
+            self._removed.setdefault(tuple(steps[:-1]), []).append(path[-1])
+        elif value is None:
+            return []
+        return [(_written(path), _explained(message, value))]
 
-    def _refuse_entries(self, holder: dict[object, object], steps: list[Step]) -> Iterator[tuple[str, str]]:
+    def _refuse_keys(self, steps: list[Step]) -> list[tuple[str, str]] | None:
+        """Take out keys that are no text: bad in a mapping of the user's, an unknown field anywhere else."""
+        holder = _lookup(self.tree, steps)
+        if not isinstance(holder, dict):
+            return None
+        bad = [key for key in holder if not isinstance(key, str)]
+        for key in bad:
+            del holder[key]
         path = _written(self._original(steps))
-        for key, value in list(holder.items()):
-            if not (isinstance(key, str) and isinstance(value, str)):
-                del holder[key]
-                bad = value if isinstance(key, str) else key
-                yield f"{path}[{quoted(key)}]", f"{quoted(bad)} is not text (write it in quotes)"
+        mine = steps and steps[-1] in _USERS_MAPPINGS
+        return [(f"{path}[{quoted(key)}]", _not_text(key)) for key in bad if mine]
+
+    def _refuse_entries(self, steps: list[Step]) -> list[tuple[str, str]] | None:
+        """Take out entries of a mapping whose values are no text."""
+        holder = _lookup(self.tree, steps)
+        if not isinstance(holder, dict):
+            return None
+        bad = {key: value for key, value in holder.items() if not isinstance(value, str)}
+        for key in bad:
+            del holder[key]
+        path = _written(self._original(steps))
+        return [(f"{path}[{quoted(key)}]", _not_text(one)) for key, one in bad.items()]
 
     def original(self, path: str) -> str:
         """Translate a path in the pruned tree to one in the document."""
-        return _written(self._original(_steps(f".{path}")[0]))
+        return _written(self._original(_steps(f"$.{path}")))
 
     def _original(self, steps: list[Step]) -> list[Step]:
         """Translate list positions in the pruned tree to those in the document."""
@@ -183,12 +241,13 @@ class _Pruned:
         return path
 
 
-def _steps(place: str) -> tuple[list[Step], bool]:
-    """Read msgspec's path, as in "`$.spec.ports[0].port`"; the flag says that it ends in a key it does not name."""
-    path = place.strip("`").removeprefix("key` in `").removeprefix("$")
-    found = [name or index for name, index in _STEP.findall(path)]
-    any_key = "..." in found or "key" in place.split("`")
-    return [int(step) if step.isdigit() else step for step in found if step != "..."], any_key
+def _not_text(value: object) -> str:
+    return f"{quoted(value)} is not text (write it in quotes)"
+
+
+def _steps(place: str) -> list[Step]:
+    """Read msgspec's path, as in "`$.spec.ports[0].port`", without an unnamed key at its end."""
+    return [int(index) if index else name for name, index in _STEP.findall(place.strip("`").rpartition("$")[2])]
 
 
 def _lookup(tree: object, steps: list[Step]) -> object:

@@ -222,7 +222,7 @@ class NodePort(Port):
 
 
 class TargetPort(Scalar):
-    """`spec.ports[].targetPort`: a number (as text) or the name of a container port (IANA service name)."""
+    """`spec.ports[].targetPort`: a number (as text), the name of a container port, or empty for the Service's port."""
 
     __slots__ = ()
 
@@ -232,7 +232,8 @@ class TargetPort(Scalar):
         if type(value) is int:
             return cls("" if value == 0 else Port.parse(value))
         text = _text(value, "a port number or the name of a container port")
-        if not (0 < len(text) <= MAX_PORT_NAME and _LABEL.fullmatch(text) and "--" not in text) or text.isdigit():
+        letters = any(character.isalpha() for character in text)
+        if text and not (len(text) <= MAX_PORT_NAME and _LABEL.fullmatch(text) and "--" not in text and letters):
             raise ValueError(
                 f"{quoted(text)} is not a port number or the name of a container port"
                 f" (a-z, 0-9, '-', at least one letter; at most {MAX_PORT_NAME} characters)"

@@ -8,8 +8,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from itertools import accumulate
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import yaml
 
@@ -17,7 +16,6 @@ import yaml
 MOST_LEVELS = 100
 
 _TOO_DEEP = f"nested deeper than {MOST_LEVELS} levels"
-_BRACKETS = re.compile(r"[\[\]{}]")
 _DEEP_LINE = re.compile(rf"^ {{{MOST_LEVELS},}}|(?:[-?:] +){{{MOST_LEVELS},}}", re.MULTILINE)
 
 # YAML 1.1 as Kubernetes' parser reads it: no base 60, in which 1:30 would be 90.
@@ -69,6 +67,8 @@ def _parsed(text: str, *, is_json: bool) -> Iterator[object]:
 def _reason(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return _TOO_DEEP
+    if not isinstance(error, ValueError):
+        return "a value does not fit its tag"
     return "a number has too many digits" if "digits" in str(error) else str(error)
 
 
@@ -88,29 +88,32 @@ def _depth_exceeds(document: object, levels: int) -> bool:
 
 
 def _may_be_deep(text: str) -> bool:
-    """Tell, at little cost, whether YAML text might nest too deeply for libyaml, which crashes the process then."""
-    brackets = _BRACKETS.findall(text)
-    depths = accumulate((1 if one in "[{" else -1 for one in brackets), lambda depth, step: max(0, depth + step))
-    return max(depths, default=0) > MOST_LEVELS or _DEEP_LINE.search(text) is not None
+    """Tell, at little cost, whether YAML text might nest so deeply that libyaml crashes the process."""
+    return text.count("[") + text.count("{") > MOST_LEVELS or _DEEP_LINE.search(text) is not None
 
 
-def _events_are_deep(text: str) -> bool:
-    depth = 0
+def _deep_document(text: str) -> int | None:
+    """Return the line (from 0) at which a document starts that nests too deeply; None if none does."""
+    depth = start = 0
     try:
         for event in yaml.parse(text, _Loader):
-            if isinstance(event, yaml.CollectionStartEvent):
+            if isinstance(event, yaml.DocumentStartEvent):
+                depth, start = 0, event.start_mark.line if event.start_mark is not None else 0
+            elif isinstance(event, yaml.CollectionStartEvent):
                 depth += 1
             elif isinstance(event, yaml.CollectionEndEvent):
                 depth -= 1
             if depth > MOST_LEVELS:
-                return True
+                return start
     except yaml.YAMLError:
         pass  # said again, and in the right place, when the documents are read
-    return False
+    return None
 
 
 def _from_yaml(text: str) -> Iterator[object]:
-    if _may_be_deep(text) and _events_are_deep(text):
+    deep = _deep_document(text) if _may_be_deep(text) else None
+    if deep is not None:
+        yield from _from_yaml("".join(text.splitlines(keepends=True)[:deep]))
         raise Unreadable(_TOO_DEEP)
     try:
         yield from yaml.load_all(text, _Loader)
@@ -120,7 +123,7 @@ def _from_yaml(text: str) -> Iterator[object]:
         raise Unreadable(f"not YAML: {place}{error.problem}") from error
     except yaml.YAMLError as error:
         raise Unreadable(f"not YAML: {' '.join(str(error).split())}") from error
-    except (ValueError, OverflowError, RecursionError) as error:
+    except Exception as error:
         raise Unreadable(f"not YAML: {_reason(error)}") from error
 
 
@@ -151,14 +154,37 @@ class _Loader(_SafeLoader):  # type: ignore[misc, valid-type]
         for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:  # noqa: FBT001, FBT002 - PyYAML's signature
-        """Build a mapping, refusing a key given twice."""
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.tag != _MERGE and isinstance(key.value, str):
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"key {key.value!r} is given twice in one mapping", key.start_mark
-                    )
-                seen.add(key.value)
-        return cast("dict[object, object]", super().construct_mapping(node, deep))
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Refuse a key given twice, then merge (`<<`) what the mapping asks for.
+
+        PyYAML merges in place and keeps entries that later ones hide; without them, merges of merges stay small.
+        """
+        if vars(node).setdefault("merged", False):
+            return
+        vars(node)["merged"] = True
+        _refuse_repeats(node)
+        super().flatten_mapping(node)
+        last = {_name(key) or id(key): (key, value) for key, value in node.value}
+        node.value = list(last.values())
+
+
+def _refuse_repeats(node: yaml.MappingNode) -> None:
+    seen: set[object] = set()
+    for key, _ in node.value:
+        name = _name(key)
+        if name is not None and name in seen and key.tag != _MERGE:
+            message = f"key {key.value!r} is given twice in one mapping"
+            raise yaml.constructor.ConstructorError(None, None, message, key.start_mark)
+        seen.add(name)
+
+
+def _name(key: yaml.Node) -> object:
+    return (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else None
+
+
+def _refuse_tag(_loader: _Loader, node: yaml.Node) -> object:
+    raise yaml.constructor.ConstructorError(None, None, f"tag {node.tag!r} is not supported", node.start_mark)
+
+
+for _tag in ("binary", "timestamp", "omap", "pairs", "set"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _refuse_tag)

@@ -26,7 +26,7 @@ _LIST = "List"
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What was read: objects in the order of the input, where each was, what is wrong, how many of a kind were skipped."""
+    """What was read: objects in the order of the input, where each was, what is wrong, what was skipped by kind."""
 
     objects: tuple[KubernetesObject, ...]
     origins: Mapping[ObjectRef, Origin]
@@ -104,14 +104,15 @@ def _contents(paths: Sequence[str], stdin: BinaryIO | None, reader: _Reader) -> 
                 stdin = None
             continue
         for file in _files(Path(path), reader):
-            real = file.resolve()
-            if real in seen:
-                continue
-            seen.add(real)
             try:
-                yield str(file), file.read_bytes()
-            except OSError as error:
-                reader.problems.append(Problem(f"{file}: cannot be read: {error.strerror}"))
+                real, data = file.resolve(), file.read_bytes()
+            except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself, before Python 3.13
+                reason = error.strerror if isinstance(error, OSError) else "a link that leads to itself"
+                reader.problems.append(Problem(f"{file}: cannot be read: {reason}"))
+                continue
+            if real not in seen:
+                seen.add(real)
+                yield str(file), data
 
 
 def _files(path: Path, reader: _Reader) -> Iterable[Path]:

@@ -91,9 +91,7 @@ def test_one_endpoint_costs_a_few_elements_however_many_there_are(
         assert (changes.added, changes.removed) == (added, removed)
 
 
-def test_replacing_an_endpoint_leaves_the_verdict_and_its_counter_alone(
-    kernel: Kernel, empty_namespace: Namespace
-) -> None:
+def test_replacing_an_endpoint_leaves_the_verdict_and_its_counter_alone(kernel: Kernel) -> None:
     def slices(last: str) -> Plan:
         web = service("web", ["10.96.0.1"])
         return plan_of(web, endpoint_slice("web", ["10.244.1.1", "10.244.1.2", last]), families=(Family.IPV4,))
@@ -106,7 +104,7 @@ def test_replacing_an_endpoint_leaves_the_verdict_and_its_counter_alone(
 
 def test_counters_of_other_services_survive_a_change(kernel: Kernel, empty_namespace: Namespace) -> None:
     synchronise(kernel, plan(), RENDERER)
-    counted = 'delete element ip nftsvc no-endpoints { 10.96.0.2 . tcp . 80 }\nadd element ip nftsvc no-endpoints '
+    counted = "delete element ip nftsvc no-endpoints { 10.96.0.2 . tcp . 80 }\nadd element ip nftsvc no-endpoints "
     counted += '{ 10.96.0.2 . tcp . 80 counter packets 7 bytes 420 comment "shop/empty" : goto reject-connection }\n'
     nft(empty_namespace, "-f", "-", text=counted)
     assert synchronise(kernel, plan(5), RENDERER).changes.services == ("shop/web",)
@@ -149,8 +147,7 @@ def test_family_that_is_not_asked_for_is_left_alone(kernel: Kernel) -> None:
         "add set ip nftsvc strange { type ipv4_addr; }",
         "flush chain ip nftsvc layout",
         "delete chain ip nftsvc nat-prerouting",
-        "delete chain ip nftsvc nat-output\n"
-        "add chain ip nftsvc nat-output { type nat hook output priority 50; policy accept; }",
+        "delete chain ip nftsvc nat-output\nadd chain ip nftsvc nat-output { type nat hook output priority 50; }",
         "delete table ip nftsvc",
         "flush ruleset",
         "delete table ip nftsvc\nadd table ip nftsvc",
@@ -237,7 +234,7 @@ def test_refused_existing_key_is_blamed_on_its_service(kernel: Kernel) -> None:
     assert first > 0
     doubled = script.text.replace("delete element ip nftsvc service-ips {\n\t10.96.0.8 . tcp . 80\n}\n", "\n\n\n")
     assert doubled != script.text
-    with pytest.raises(KernelRefused, match="^Service shop/s-7: .*File exists"):
+    with pytest.raises(KernelRefused, match=r"^Service shop/s-7: .*File exists"):
         kernel.run(Script(doubled, script.parts))
 
 
@@ -293,7 +290,7 @@ def test_check_touches_nothing_outside(kernel: Kernel, empty_namespace: Namespac
 def test_private_kernel_can_say_no() -> None:
     (script,) = RENDERER.scripts(compare(EMPTY, make_ruleset(plan())).transactions())
     bad = Script(script.text.replace("goto tcp-lb-3", "goto nowhere"), script.parts)
-    with pytest.raises(KernelRefused, match="^Service shop/web: .*No such file or directory"):
+    with pytest.raises(KernelRefused, match=r"^Service shop/web: .*No such file or directory"):
         load_privately([bad], (Family.IPV4,))
 
 

@@ -112,7 +112,7 @@ def with_selector(state: State) -> list[ServiceKey]:
     return [key for key, service in state.services.items() if service.spec is not None and service.spec.selector]
 
 
-*_, START = [next(replayed("services", "pods", "endpointslices", "endpoints"))]
+START = next(replayed("services", "pods", "endpointslices", "endpoints"))
 *_, END = replayed("services", "pods", "endpointslices", "endpoints")
 
 

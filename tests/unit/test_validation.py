@@ -113,7 +113,7 @@ def test_port_names_differ_within_a_service() -> None:
 def test_one_port_number_may_serve_two_protocols_but_not_one_protocol_twice() -> None:
     assert problems(service(ports=[port("a", 53), port("b", 53, protocol="UDP"), port("c", 53, protocol="SCTP")])) == {}
     found = problems(service(ports=[port("a", 53), port("b", 53, protocol="TCP")]))
-    assert list(found) == ["spec.ports[1]"]
+    assert list(found) == ["spec.ports[1].port"]
     assert "53" in found["spec.ports[1]"]
     assert "TCP" in found["spec.ports[1]"]
     assert "spec.ports[0]" in found["spec.ports[1]"]
