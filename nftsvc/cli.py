@@ -168,7 +168,7 @@ def check(
     with _errors_reported() as err:
         planned = _plan(paths, node, family, err, verbose=verbose)
         if strict and planned.warnings:
-            raise InputError(())
+            raise InputError(())  # said above, as warnings
         with err.status("asking the kernel"):
             check_in_kernel(make_ruleset(planned.plan), Renderer(templates))
         typer.echo("ok: the kernel takes this ruleset")

@@ -7,6 +7,7 @@ network namespace that the thread was in when the context was made.
 import ctypes
 import os
 import re
+from pathlib import Path
 from typing import Protocol, cast
 
 import nftables
@@ -16,6 +17,7 @@ from nftsvc.errors import KernelRefused, KernelUnavailable
 LIBRARY = "libnftables.so.1"
 
 _REFUSAL = re.compile(r"^(?P<place>/proc/self/fd/\d+:(?P<line>\d+):[-\d]+: )?Error: (?P<reason>.*)$", re.MULTILINE)
+_NET_ADMIN = 1 << 12
 _ABSENT = "No such file or directory"
 
 
@@ -30,8 +32,8 @@ class Context:
     """Runs nft commands in the namespace of the thread that makes it."""
 
     def __init__(self) -> None:
+        _require_permission()
         self._nft = _open()
-        self._used = False
 
     def run(self, text: str) -> None:
         """Run commands as one transaction.
@@ -39,9 +41,7 @@ class Context:
         A refusal is asked for a second time, in a fresh context, because nft 1.1.0 keeps stale caches and because only
         from a file does nft say which line it refused. KernelRefused carries that line's text; its `source` is empty.
         """
-        code, _, error = self._nft.cmd(text)
-        if code != 0 and "Operation not permitted" in error:
-            raise KernelUnavailable("nftables: operation not permitted (root or CAP_NET_ADMIN is needed)")
+        code, _, _ = self._nft.cmd(text)
         if code != 0:
             self._nft = _open()
             self._run_from_file(text)
@@ -68,8 +68,6 @@ class Context:
             return output
         if _ABSENT in error:
             return None
-        if "Operation not permitted" in error:
-            raise KernelUnavailable("nftables: operation not permitted (root or CAP_NET_ADMIN is needed)")
         raise KernelRefused(error.strip())
 
 
@@ -89,6 +87,17 @@ def _refusal(error: str, text: str) -> Refusal:
     lines = text.splitlines()
     line = lines[number - 1] if 0 < number <= len(lines) else ""
     return Refusal(match["reason"], line, number)
+
+
+def _require_permission() -> None:
+    """Raise KernelUnavailable without CAP_NET_ADMIN: libnftables would only complain on the terminal."""
+    try:
+        status = Path("/proc/thread-self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return
+    held = next((int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:")), _NET_ADMIN)
+    if not held & _NET_ADMIN:
+        raise KernelUnavailable("nftables takes root (CAP_NET_ADMIN): run it with sudo")
 
 
 def _open() -> _Nftables:

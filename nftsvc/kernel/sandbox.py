@@ -70,13 +70,15 @@ def load_privately(scripts: Iterable[Script], families: Sequence[Family]) -> Rul
 
 
 def _in_child(task: Task) -> Report:
-    child = subprocess.run(
-        [sys.executable, "-m", "nftsvc.kernel.sandbox"],
-        input=msgspec.msgpack.encode(task),
-        capture_output=True,
-        check=False,
-        timeout=_SECONDS,
-    )
+    command = [sys.executable, "-m", "nftsvc.kernel.sandbox"]
+    try:
+        child = subprocess.run(
+            command, input=msgspec.msgpack.encode(task), capture_output=True, check=False, timeout=_SECONDS
+        )
+    except OSError as error:
+        raise KernelUnavailable(f"cannot start the process that checks rulesets: {error}") from error
+    except subprocess.TimeoutExpired as error:
+        raise KernelUnavailable(f"the process that checks rulesets was not done within {_SECONDS} s") from error
     if child.returncode != 0:
         lines = child.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {child.returncode}"]
         raise KernelError(f"the process that checks rulesets died: {lines[-1]}")

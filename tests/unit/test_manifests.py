@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -496,7 +497,7 @@ def test_values_that_only_yaml_has_are_errors_at_their_line(tmp_path: Path, valu
     loaded = load([write(tmp_path / "a.yaml", text)])
     assert loaded.objects == ()
     (problem,) = loaded.problems
-    assert re.search(r"line 4, column 34: tag '[^']*' is not supported", problem.message)
+    assert re.search(r"line 4, column 37: tag '[^']*' is not supported", problem.message)
 
 
 # Hostile files -------------------------------------------------------------------------------------------------------

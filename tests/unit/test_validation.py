@@ -114,9 +114,9 @@ def test_one_port_number_may_serve_two_protocols_but_not_one_protocol_twice() ->
     assert problems(service(ports=[port("a", 53), port("b", 53, protocol="UDP"), port("c", 53, protocol="SCTP")])) == {}
     found = problems(service(ports=[port("a", 53), port("b", 53, protocol="TCP")]))
     assert list(found) == ["spec.ports[1].port"]
-    assert "53" in found["spec.ports[1]"]
-    assert "TCP" in found["spec.ports[1]"]
-    assert "spec.ports[0]" in found["spec.ports[1]"]
+    assert "53" in found["spec.ports[1].port"]
+    assert "TCP" in found["spec.ports[1].port"]
+    assert "spec.ports[0].port" in found["spec.ports[1].port"]
 
 
 def test_one_node_port_may_serve_two_protocols_but_not_one_protocol_twice() -> None:
