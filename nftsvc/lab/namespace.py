@@ -28,7 +28,7 @@ class Namespace:
 
     def configure(self, *commands: str) -> None:
         """Run `ip` commands in the namespace, one string each, without the leading `ip`. All must succeed."""
-        ip("-netns", self.name, "-batch", "-", commands="".join(f"{command}\n" for command in commands))
+        self.call(lambda: ip("-batch", "-", commands="".join(f"{command}\n" for command in commands)))
 
     def call(self, function: Callable[[], _Result]) -> _Result:
         """Run a function on a thread inside the namespace; sockets it opens belong there wherever they are used."""
