@@ -129,22 +129,28 @@ class _Demo:
         for port in _ports(planned, _WEB):
             for frontend in port.frontends:
                 if frontend.address is not None:
-                    self._round(f"pod {name}", pod, (frontend.address, int(frontend.port)))
+                    self._round(f"pod {name} -> cluster IP", pod, (frontend.address, int(frontend.port)))
+                    self._explain(f"(a pod keeps its address; only {name} reaching itself is masqueraded)")
                 else:
                     target = (_node_address(planned, port.family), int(frontend.port))
-                    self._round(f"client {CLIENT[port.family == Family.IPV6]}", self._cluster.client, target)
+                    who = f"client {CLIENT[port.family == Family.IPV6]} -> node port"
+                    self._round(who, self._cluster.client, target)
+                    self._explain("(node ports are masqueraded, so that the answers come back through the node)")
         self._refusal(pod, _ports(planned, _EMPTY)[0].frontends[0])
         self._change_under_load(planned)
 
     def _say(self, text: str) -> None:
         self._console.print(f"\n{text}", style="bold", markup=False, soft_wrap=True)
 
+    def _explain(self, text: str) -> None:
+        self._console.print(text, style="dim", markup=False, soft_wrap=True)
+
     def _apply(self, planned: Planned) -> Pass:
         return synchronise(self._kernel, planned.plan, Renderer())
 
     def _round(self, who: str, namespace: Namespace, target: tuple[str, int]) -> None:
         """Send requests one after the other and show who answered and whom the pods saw."""
-        self._say(f"{self._requests} requests: {who} -> {authority(*target)}")
+        self._say(f"{self._requests} requests: {who} {authority(*target)}")
         done = _Round()
         namespace.call(lambda: done.ask(*target, times=self._requests))
         self._show_answers(done.answers)
