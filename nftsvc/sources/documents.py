@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import ClassVar
 
+import msgspec
 import yaml
 
 # Deeper than any Kubernetes object, and far less than what the parsers can take.
@@ -52,16 +53,37 @@ def _parsed(text: str, *, is_json: bool) -> Iterator[object]:
     if not is_json and not text.lstrip().startswith(("{", "[")):
         yield from _from_yaml(text)
         return
+    fault = _json_fault(text)
+    if fault and not is_json:
+        yield from _from_yaml(text)
+    elif fault:
+        raise Unreadable(f"not JSON: {fault}")
+    else:
+        yield _from_json(text)
+
+
+def _json_fault(text: str) -> str:
+    """Return what keeps text from being JSON, in words that no Python version changes; "" if nothing does."""
     try:
-        document = json.loads(text, object_pairs_hook=_without_repeats)
+        msgspec.json.decode(text)
+    except RecursionError:
+        return _TOO_DEEP
+    except msgspec.DecodeError as error:
+        message, _, place = str(error).rpartition(" (byte ")
+        before = text.encode()[: int(place.rstrip(")"))].decode(errors="replace") if message else text.rstrip()
+        lines = before.split("\n")
+        return f"line {len(lines)}, column {len(lines[-1]) + 1}: {message or 'the text ends too early'}"
+    return ""
+
+
+def _from_json(text: str) -> object:
+    """Parse text that is JSON, once more: only this parser tells of keys given twice."""
+    try:
+        return json.loads(text, object_pairs_hook=_without_repeats)
     except _RepeatedKeyError as error:
         raise Unreadable(str(error)) from error
     except (ValueError, RecursionError) as error:
-        if is_json:
-            raise Unreadable(f"not JSON: {_reason(error)}") from error
-        yield from _from_yaml(text)
-    else:
-        yield document
+        raise Unreadable(f"not JSON: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:
