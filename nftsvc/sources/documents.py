@@ -25,6 +25,7 @@ _NUMBERS = {
     "tag:yaml.org,2002:float": r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|\.[0-9_]+(?:[eE][-+]?[0-9]+)?"
     r"|\.(?:inf|Inf|INF))|\.(?:nan|NaN|NAN)",
 }
+_JSON_WORDS = {"Input data was truncated": "the text ends too early"}
 _TIME = "tag:yaml.org,2002:timestamp"
 _MERGE = "tag:yaml.org,2002:merge"
 
@@ -72,7 +73,7 @@ def _json_fault(text: str) -> str:
         message, _, place = str(error).rpartition(" (byte ")
         before = text.encode()[: int(place.rstrip(")"))].decode(errors="replace") if message else text.rstrip()
         lines = before.split("\n")
-        return f"line {len(lines)}, column {len(lines[-1]) + 1}: {message or 'the text ends too early'}"
+        return f"line {len(lines)}, column {len(lines[-1]) + 1}: {message or _JSON_WORDS.get(place, place)}"
     return ""
 
 
