@@ -12,7 +12,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from nftsvc.ruleset import CLUSTER_IPS, VERDICT, Chain, Elements, Entry, Key, NamedSet, Ruleset, Table, frontend_key
+from nftsvc.ruleset import (
+    CLUSTER_IPS,
+    UNCUT_BYTES,
+    VERDICT,
+    Chain,
+    Elements,
+    Entry,
+    Key,
+    NamedSet,
+    Ruleset,
+    Table,
+    frontend_key,
+)
 from nftsvc.values import Family
 
 # Loads fastest and keeps the process small: one batch of 250,000 elements needs 700 MB, 50 of 5,000 need 40.
@@ -58,11 +70,11 @@ class ReplaceRules:
 
 
 @dataclass(frozen=True, slots=True)
-class DeleteChain:
-    """Delete a chain with its rules."""
+class DeleteChains:
+    """Delete chains with their rules, whatever rules of theirs lead from one to the other."""
 
     family: Family
-    chain: Chain
+    chains: tuple[Chain, ...]
 
 
 class ElementChange(NamedTuple):
@@ -92,7 +104,7 @@ class AddElements:
     elements: tuple[ElementChange, ...]
 
 
-Operation = AddTable | DeleteTable | AddSet | AddChain | ReplaceRules | DeleteChain | DeleteElements | AddElements
+Operation = AddTable | DeleteTable | AddSet | AddChain | ReplaceRules | DeleteChains | DeleteElements | AddElements
 Transaction = tuple[Operation, ...]
 
 
@@ -179,6 +191,7 @@ def _alike(old: Table, new: Table) -> bool:
     kept = {chain.name: chain.hook for chain in old.chains}
     return (
         old.layout == new.layout
+        and old.flags == new.flags
         and {one.name for one in old.sets} == {one.name for one in new.sets}
         and all(kept.get(chain.name, chain.hook) == chain.hook for chain in new.chains)
     )
@@ -204,9 +217,9 @@ def _chains(old: Table | None, new: Table, *, base: bool) -> Iterator[Operation]
 
 def _leftovers(old: Table | None, new: Table) -> Iterator[Operation]:
     wanted = {chain.name for chain in new.chains}
-    for chain in () if old is None else old.chains:
-        if chain.name not in wanted:
-            yield DeleteChain(new.family, chain)
+    unwanted = tuple(chain for chain in (old.chains if old is not None else ()) if chain.name not in wanted)
+    if unwanted:
+        yield DeleteChains(new.family, unwanted)
 
 
 def _compare_elements(old: Table | None, new: Table) -> Iterator[tuple[_Place, Sequence[ElementChange]]]:
@@ -226,12 +239,15 @@ def _changed(old: Elements, new: Elements) -> list[tuple[Key, Entry | None, Entr
 
 
 def _owners(elements: Mapping[str, Elements]) -> dict[Key, str]:
-    """Return the Service behind each frontend: what the comment of its verdict says, less the port."""
+    """Return the Service behind each frontend: what the comment of its verdict says, less the port.
+
+    Of names so long that comments are cut only the part counts that no cut takes away.
+    """
     owners: dict[Key, str] = {}
     for entries in elements.values():
         for key, entry in entries.items():
             if entry.comment:
-                owners[key] = entry.comment.partition(":")[0]
+                owners[key] = entry.comment[:UNCUT_BYTES].partition(":")[0]
                 owners[key[:1]] = owners[key]
     return owners
 

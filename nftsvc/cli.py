@@ -2,6 +2,7 @@
 
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from jinja2 import TemplateError
 from rich.console import Console
 
 from nftsvc import __version__
@@ -24,7 +24,7 @@ from nftsvc.sync import compare_with_kernel, remove, synchronise
 from nftsvc.values import FAMILIES, Family
 
 _EXIT_CODES = """Exit codes: 0 fine - 1 differs - 2 wrong usage - 3 bad input - 4 the kernel refused or cannot be used -
-5 the cluster cannot be reached"""
+5 the cluster cannot be reached - 70 a bug in nftsvc"""
 
 app = typer.Typer(
     name="nftsvc",
@@ -95,8 +95,12 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Name what was sk
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line; an error that nobody foresaw has an exit code of its own."""
+    try:
+        app()
+    except Exception:  # noqa: BLE001 - told apart from every documented outcome
+        traceback.print_exc()
+        sys.exit(ExitCode.BUG)
 
 
 def _version(value: bool) -> None:  # noqa: FBT001 - typer's callback
@@ -140,11 +144,7 @@ def render(
     """
     with _errors_reported() as err:
         planned = _plan(paths, node, family, err, verbose=verbose)
-        text = Renderer(templates).ruleset(make_ruleset(planned.plan))
-        if output is None:
-            sys.stdout.write(text)
-        else:
-            _write_whole(output, text)
+        _write(output, Renderer(templates).ruleset(make_ruleset(planned.plan)))
 
 
 @app.command(epilog=_EXIT_CODES)
@@ -190,7 +190,8 @@ def apply(
     """Bring this machine's nftables to what the input says, in one atomic load.
 
     Only differences are sent: the same input a second time sends nothing, a changed one leaves all other connections,
-    counters and Services alone. Other tables are never read or touched. Needs root (CAP_NET_ADMIN).
+    counters and Services alone. Other tables are never read or touched, and with `--family` the other family's table
+    stays as it is. Needs root (CAP_NET_ADMIN).
 
     sudo nftsvc apply manifests/ --node $(hostname)
 
@@ -201,8 +202,7 @@ def apply(
         renderer = Renderer(templates)
         if dry_run:
             found = compare_with_kernel(kernel, planned.plan)
-            for script in renderer.scripts(found.transactions):
-                sys.stdout.write(script.text)
+            _write(None, "".join(script.text for script in renderer.scripts(found.transactions)))
             print_line(err, "dry run", change_summary(found.changes, len(found.transactions)), "bold")
             return
         with err.status("loading"):
@@ -239,7 +239,9 @@ def demo(
 
 
 def _plan(paths: list[Path], node: str | None, family: FamilyChoice, err: Console, *, verbose: bool) -> Planned:
-    planned = plan_from_manifests([str(path) for path in paths], sys.stdin.buffer, node, family.families)
+    names = [str(path) for path in paths]
+    stdin = sys.stdin.buffer if "-" in names and sys.stdin is not None else None
+    planned = plan_from_manifests(names, stdin, node, family.families)
     print_input_summary(err, planned, verbose=verbose)
     return planned
 
@@ -256,19 +258,35 @@ def _errors_reported() -> Iterator[Console]:
     except NftsvcError as error:
         print_line(err, "error", str(error))
         raise typer.Exit(error.exit_code) from error
-    except TemplateError as error:
-        print_line(err, "error", f"--templates: {error}")
-        raise typer.Exit(ExitCode.USAGE) from error
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
 
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file so that no reader ever sees half of it."""
+def _write(output: Path | None, text: str) -> None:
+    """Write to standard output, or to a file so that no reader ever sees half of it; devices and pipes as they are."""
     try:
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        if output is None:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        elif output.exists() and not output.is_file():
+            output.write_text(text, encoding="ascii")
+        else:
+            _replace(output.resolve(), text)
+    except BrokenPipeError:
+        raise  # typer ends quietly: whoever read from us has had enough
+    except (OSError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageError(f"cannot write to {output or 'standard output'}: {reason}") from error
+
+
+def _replace(path: Path, text: str) -> None:
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        made = Path(file.name)
+        try:
             file.write(text)
-        Path(file.name).chmod(0o644)
-        Path(file.name).replace(path)
-    except OSError as error:
-        raise UsageError(f"--output {path}: {error.strerror}") from error
+            file.flush()
+            made.chmod(path.stat().st_mode if path.exists() else 0o644)
+            made.replace(path)
+        except BaseException:
+            made.unlink(missing_ok=True)
+            raise

@@ -80,12 +80,15 @@ def _pods(planned: Planned) -> dict[str, tuple[list[str], int]]:
 
 @contextmanager
 def _terminated_like_interrupted() -> Iterator[None]:
-    """Clean up on SIGTERM and SIGHUP as on Ctrl-C."""
+    """Clean up on SIGTERM and SIGHUP as on Ctrl-C, undisturbed by any further one."""
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
+        for number in signals:
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, interrupt) for number in signals}
     try:
         yield
     finally:

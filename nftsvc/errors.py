@@ -25,6 +25,12 @@ class ExitCode(IntEnum):
     BAD_INPUT = 3
     KERNEL_REFUSED = 4
     CLUSTER_UNREACHABLE = 5
+    BUG = 70
+
+
+def printable(text: str) -> str:
+    """Return text that cannot do more to a terminal than be read: control characters and the like are spelled out."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 class Severity(StrEnum):
@@ -79,7 +85,7 @@ class Problem:
     def __str__(self) -> str:
         """Write `web.yaml #2 Service shop/web: spec.ports[0].nodePort: 70000 is not a port number (1-65535)`."""
         place = " ".join(str(part) for part in (self.origin, self.ref) if part is not None)
-        return ": ".join(part for part in (place, self.field, self.message) if part)
+        return printable(": ".join(part for part in (place, self.field, self.message) if part))
 
 
 class NftsvcError(Exception):

@@ -28,12 +28,10 @@ from nftsvc.values import (
 )
 
 TCP = Protocol("TCP")
-CLUSTER = TrafficPolicy("Cluster")
 
 LABEL_SERVICE_NAME = "kubernetes.io/service-name"
 LABEL_PROXY_NAME = "service.kubernetes.io/service-proxy-name"
 LABEL_HEADLESS = "service.kubernetes.io/headless"
-LABEL_ZONE = "topology.kubernetes.io/zone"
 
 
 class _Wire(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -239,7 +237,6 @@ class PodSpec(_Wire, frozen=True):
     containers: tuple[Container, ...] | None = None
     init_containers: tuple[Container, ...] | None = None
     node_name: str | None = None
-    host_network: bool | None = None
 
 
 class Condition(_Wire, frozen=True):

@@ -89,7 +89,19 @@ def make_plan(state: State, settings: NodeSettings) -> Plan:
         ports += _service_ports(key, service, slices, settings, claims)
     ports.sort(key=lambda one: (one.service, one.port, one.protocol, one.family))
     problems += claims.refused
+    problems += _node_ports_everywhere(ports, settings)
     return Plan(settings, tuple(ports), tuple(sorted(skipped)), tuple(sorted(problems, key=str)))
+
+
+def _node_ports_everywhere(ports: list[PortPlan], settings: NodeSettings) -> Iterator[Problem]:
+    """Yield a warning where node ports answer on every address only because the node's are not known."""
+    families = {port.family for port in ports if any(one.address is None for one in port.frontends)}
+    unknown = [family for family in settings.families if family in families - settings.node_port_addresses.keys()]
+    if unknown:
+        message = (
+            f"node ports answer on every {' and '.join(unknown)} address of the machine: no Node says which is its own"
+        )
+        yield Problem(message, severity=Severity.WARNING)
 
 
 def _seniority(key: ServiceKey, service: Service) -> tuple[bool, str, ServiceKey]:
@@ -145,7 +157,8 @@ def _slices_of(state: State, key: ServiceKey, service: Service) -> tuple[Endpoin
         return state.slices[key]
     if key in state.endpoints:
         return slices_from_endpoints(state.endpoints[key], service)
-    return slices_from_pods(service, state.pods.get(key.namespace, ()))
+    selector = (service.spec.selector if service.spec is not None else None) or {}
+    return slices_from_pods(service, state.candidates(key.namespace, selector))
 
 
 def _service_ports(

@@ -6,6 +6,7 @@ key, value or comment with a character that nft gives a meaning to raises ValueE
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -18,12 +19,13 @@ from nftsvc.changes import (
     AddChain,
     AddElements,
     AddSet,
-    DeleteChain,
+    DeleteChains,
     DeleteElements,
     Operation,
     ReplaceRules,
     Transaction,
 )
+from nftsvc.errors import UsageError
 from nftsvc.ruleset import NFT_FAMILY, TABLE, Key, Ruleset
 
 _KEY = re.compile(r"[0-9a-z.: ]+")
@@ -52,8 +54,10 @@ def _source(operation: Operation, offset: int) -> str:
             return f"{operation.set.keyword} {operation.set.name}"
         case AddSet():
             return f"{operation.set.keyword} {operation.set.name}"
-        case AddChain() | ReplaceRules() | DeleteChain():
+        case AddChain() | ReplaceRules():
             return f"chain {operation.chain.name}"
+        case DeleteChains():
+            return f"chain {operation.chains[offset % len(operation.chains)].name}"
         case _:
             return f"table {NFT_FAMILY[operation.family]} {TABLE}"
 
@@ -62,6 +66,7 @@ class Renderer:
     """Prints rulesets and changes. `templates` is a folder whose files replace ours of the same name."""
 
     def __init__(self, templates: Path | None = None) -> None:
+        self._templates = templates
         folders = ([templates] if templates is not None else []) + [_own_templates()]
         self._environment = Environment(
             loader=FileSystemLoader(folders),
@@ -82,18 +87,30 @@ class Renderer:
     def ruleset(self, ruleset: Ruleset) -> str:
         """Return the full ruleset; `nft -f` loads it in one transaction, in place of what was there."""
         tables = tuple(ruleset.tables.values())
-        return self._environment.get_template("ruleset.nft.j2").render(tables=tables)
+        with self._blame():
+            return self._environment.get_template("ruleset.nft.j2").render(tables=tables)
 
     def script(self, transaction: Transaction) -> Script:
         """Return the commands of one transaction."""
-        macros = self._environment.get_template("operations.nft.j2").module
         lines, texts, parts = 1, [], []
         for operation in transaction:
-            text = str(getattr(macros, type(operation).__name__)(operation)) + "\n"
+            with self._blame():
+                macros = self._environment.get_template("operations.nft.j2").module
+                text = str(getattr(macros, type(operation).__name__)(operation)).strip("\n") + "\n"
             parts.append((lines, operation))
             texts.append(text)
             lines += text.count("\n")
         return Script("".join(texts), tuple(parts))
+
+    @contextmanager
+    def _blame(self) -> Iterator[None]:
+        """Turn whatever a user's templates do wrong into a UsageError; with our own it stays what it is."""
+        try:
+            yield
+        except Exception as error:
+            if self._templates is None:
+                raise
+            raise UsageError(f"--templates {self._templates}: {type(error).__name__}: {error}") from error
 
     def scripts(self, transactions: tuple[Transaction, ...]) -> Iterator[Script]:
         """Yield the script of each transaction, made when it is asked for: a first load is larger than it looks."""

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nftsvc.changes import Changes
-from nftsvc.errors import Problem, Severity
+from nftsvc.errors import Problem, Severity, printable
 from nftsvc.pipeline import Planned
 from nftsvc.plan import Plan, PortPlan
 from nftsvc.state import ServiceKey
@@ -25,7 +25,8 @@ def print_problems(console: Console, problems: Iterable[Problem]) -> None:
 
 def print_line(console: Console, label: str, text: str, style: str = "bold red") -> None:
     """Print `label: text`, the label in colour where the console has any. Never wraps or interprets the text."""
-    console.print(Text.assemble((f"{label}:", style), " ", text), soft_wrap=True)
+    safe = "\n".join(map(printable, text.split("\n")))
+    console.print(Text.assemble((f"{label}:", style), " ", safe), soft_wrap=True)
 
 
 def print_input_summary(console: Console, planned: Planned, *, verbose: bool) -> None:
@@ -35,9 +36,8 @@ def print_input_summary(console: Console, planned: Planned, *, verbose: bool) ->
     node = f" for node {plan.settings.name}" if plan.settings.name else ""
     served = {port.service for port in plan.ports}
     endpoints = {(one.address, one.port) for port in plan.ports for one in port.endpoints}
-    console.print(
-        f"{_count(len(served), 'Service')}, {_count(len(endpoints), 'endpoint')}{node}", highlight=False, soft_wrap=True
-    )
+    summary = f"{_count(len(served), 'Service')}, {_count(len(endpoints), 'endpoint')}{node}"
+    console.print(summary, markup=False, highlight=False, soft_wrap=True)
     others = sum(loaded.skipped.values())
     if others and not verbose:
         console.print(f"skipped {_count(others, 'object')} of other kinds (-v names them)", highlight=False)
@@ -56,6 +56,8 @@ def change_summary(changes: Changes, transactions: int) -> str:
     """Say in one line how much changed."""
     if not changes:
         return "nothing to do: the kernel has it already"
+    if not changes.elements:
+        return f"structure repaired in {_count(transactions, 'transaction')}"
     return (
         f"+{changes.added} -{changes.removed} elements"
         f" of {_count(len(changes.services), 'Service')} in {_count(transactions, 'transaction')}"

@@ -10,6 +10,7 @@ a table, chain, map and set is given here, and every rule is written here. What 
 """
 
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ PROTOCOLS = ("tcp", "udp", "sctp")
 
 # nft 1.0.6 takes 128 bytes of comment and refuses 129.
 COMMENT_BYTES = 128
+UNCUT_BYTES = COMMENT_BYTES - 9
 
 Key = tuple[str | int, ...]
 
@@ -81,10 +83,24 @@ class NamedSet:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule. Rules are equal if their comments are: how the kernel's text reads back depends on the nft version."""
+    """A rule.
+
+    Its text reads back from the kernel differently with each nft version, so rules are compared by their comments and
+    `words`: the sets they look into, the chains they lead to, their verdicts.
+    """
 
     text: str = field(compare=False)
     comment: str
+    words: tuple[str, ...]
+
+    @classmethod
+    def of(cls, text: str, comment: str) -> "Rule":
+        """Return a rule of ours."""
+        return cls(text, comment, tuple(sorted(set(_WORDS.findall(text)))))
+
+
+VERDICTS = ("accept", "drop", "return", "reject", "masquerade", "dnat", "jump", "goto")
+_WORDS = re.compile(rf"@[\w-]+|(?<=jump )[\w-]+|(?<=goto )[\w-]+|(?<!status )\b(?:{'|'.join(VERDICTS)})\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +110,7 @@ class Hook:
     type: str
     hook: str
     priority: int
+    policy: str = "accept"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +131,7 @@ class Table:
     sets: tuple[NamedSet, ...]
     chains: tuple[Chain, ...]
     elements: Mapping[str, Elements]
+    flags: tuple[str, ...] = ()
 
     @property
     def layout(self) -> str:
@@ -132,6 +150,7 @@ class Ruleset:
 
 
 EMPTY = Ruleset({})
+EMPTY_TABLE = Table(Family.IPV4, (), (), {})
 
 
 def make_ruleset(plan: Plan, current: Ruleset = EMPTY) -> Ruleset:
@@ -239,7 +258,7 @@ def cut_comment(text: str) -> str:
     if len(text.encode()) <= COMMENT_BYTES:
         return text
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    return text.encode()[: COMMENT_BYTES - 9].decode(errors="ignore") + "~" + digest
+    return text.encode()[:UNCUT_BYTES].decode(errors="ignore") + "~" + digest
 
 
 # Skeleton ------------------------------------------------------------------------------------------------------------
@@ -301,7 +320,7 @@ def _balancer(family: Family, maps: _Maps, protocol: str, count: int) -> Chain:
         f"meta l4proto {protocol} dnat {ip} to"
         f" {address}{protocol} dport . numgen random mod {count} map @{maps.endpoints}"
     )
-    return Chain(f"{maps.chain}{count}", (Rule(text, f"one of {count}"),))
+    return Chain(f"{maps.chain}{count}", (Rule.of(text, f"one of {count}"),))
 
 
 def _layout(family: Family, fixed: Iterable[Chain], *, restricted: bool) -> Chain:
@@ -313,7 +332,7 @@ def _layout(family: Family, fixed: Iterable[Chain], *, restricted: bool) -> Chai
     for chain in (*fixed, *balancers):
         parts += [chain.name, chain.hook, *(rule.text for rule in chain.rules)]
     digest = hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
-    return Chain(LAYOUT_CHAIN, (Rule("return", f"nftsvc layout {LAYOUT}.{digest}"),), purpose="never entered")
+    return Chain(LAYOUT_CHAIN, (Rule.of("return", f"nftsvc layout {LAYOUT}.{digest}"),), purpose="never entered")
 
 
 def _fixed_chains(family: Family, *, restricted: bool) -> tuple[Chain, ...]:
@@ -324,19 +343,19 @@ def _fixed_chains(family: Family, *, restricted: bool) -> tuple[Chain, ...]:
     services = Chain(
         "services",
         (
-            Rule(f"{by_address} vmap @{SERVICE_IPS}", "Service addresses"),
-            Rule(f"{node} {by_port} vmap @{NODEPORTS}", "node ports"),
+            Rule.of(f"{by_address} vmap @{SERVICE_IPS}", "Service addresses"),
+            Rule.of(f"{node} {by_port} vmap @{NODEPORTS}", "node ports"),
         ),
         purpose="finds the Service of a new connection",
     )
-    rejected = Rule(f"ct state new {by_address} vmap @{NO_ENDPOINTS}", "Services without endpoints")
-    closed = Rule(f"ct state new {ip} daddr @{CLUSTER_IPS} goto {REJECT}", "ports that no Service has")
-    rejected_nodeports = Rule(
+    rejected = Rule.of(f"ct state new {by_address} vmap @{NO_ENDPOINTS}", "Services without endpoints")
+    closed = Rule.of(f"ct state new {ip} daddr @{CLUSTER_IPS} goto {REJECT}", "ports that no Service has")
+    rejected_nodeports = Rule.of(
         f"ct state new {node} {by_port} vmap @{NO_ENDPOINT_NODEPORTS}", "node ports without endpoints"
     )
-    to_services = (Rule("jump services", "to Services"),)
+    to_services = (Rule.of("jump services", "to Services"),)
     return (
-        Chain(REJECT, (Rule("reject", "port unreachable"),), purpose="tells the client at once"),
+        Chain(REJECT, (Rule.of("reject", "port unreachable"),), purpose="tells the client at once"),
         services,
         Chain("nat-prerouting", to_services, Hook("nat", "prerouting", -100)),
         Chain("nat-output", to_services, Hook("nat", "output", -100)),
@@ -348,12 +367,12 @@ def _fixed_chains(family: Family, *, restricted: bool) -> tuple[Chain, ...]:
 
 
 def _masquerading(ip: str, *, restricted: bool) -> Iterator[Rule]:
-    yield Rule(f"ct status dnat {ip} saddr . {ip} daddr @{HAIRPIN} masquerade fully-random", "hairpin")
+    yield Rule.of(f"ct status dnat {ip} saddr . {ip} daddr @{HAIRPIN} masquerade fully-random", "hairpin")
     # Without a list of node addresses, what is no Service address must be one: nft cannot ask the routing table (fib)
     # about the original destination.
     original = f"ct original {ip} daddr"
     node = f"{original} @{NODEPORT_IPS}" if restricted else f"{original} != @{CLUSTER_IPS}"
-    yield Rule(
+    yield Rule.of(
         f"ct status dnat {node} meta l4proto {{ tcp, udp, sctp }}"
         f" meta l4proto . ct original proto-dst @{MASQUERADE_NODEPORTS} masquerade fully-random",
         "node ports",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from nftsvc.errors import UsageError
 from nftsvc.objects import NODE_IP_TYPES, Node
-from nftsvc.values import FAMILIES, Address, Family, quoted
+from nftsvc.values import FAMILIES, Address, Family, is_subdomain, quoted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +34,8 @@ def settings_for(nodes: Mapping[str, Node], name: str | None, families: Iterable
     """
     if name is None and len(nodes) == 1:
         (name,) = nodes
+    if name is not None and not is_subdomain(name):
+        raise UsageError(f"--node {quoted(name)}: not the name of a Node")
     if name is not None and nodes and name not in nodes:
         raise UsageError(f"--node {quoted(name)}: the input has no such Node; it has {', '.join(nodes)}")
     node = nodes.get(name) if name is not None else None

@@ -38,6 +38,12 @@ class State:
     endpoints: Mapping[ServiceKey, Endpoints]
     pods: Mapping[str, tuple[Pod, ...]]
     nodes: Mapping[str, Node]
+    _labelled: Mapping[tuple[str, str, str], tuple[Pod, ...]]
+
+    def candidates(self, namespace: str, selector: Mapping[str, str]) -> tuple[Pod, ...]:
+        """Return the Pods of a namespace that may match a selector: those with the rarest of its labels."""
+        groups = (self._labelled.get((namespace, key, value), ()) for key, value in selector.items())
+        return min(groups, key=len, default=())
 
     @classmethod
     def of(cls, objects: Iterable[KubernetesObject]) -> "State":
@@ -67,7 +73,17 @@ class State:
             endpoints=endpoints,
             pods={namespace: _by_name(group) for namespace, group in pods.items()},
             nodes=dict(sorted(nodes.items())),
+            _labelled=_by_label(pods),
         )
+
+
+def _by_label(pods: Mapping[str, Mapping[str, Pod]]) -> dict[tuple[str, str, str], tuple[Pod, ...]]:
+    labelled: dict[tuple[str, str, str], list[Pod]] = defaultdict(list)
+    for namespace, group in pods.items():
+        for pod in _by_name(group):
+            for key, value in pod.labels.items():
+                labelled[namespace, key, value].append(pod)
+    return {label: tuple(group) for label, group in labelled.items()}
 
 
 def _by_name(group: Mapping[str, _Item]) -> tuple[_Item, ...]:

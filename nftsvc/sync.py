@@ -8,15 +8,19 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from nftsvc.changes import ELEMENTS_PER_TRANSACTION, Changes, Transaction, compare
-from nftsvc.errors import KernelError
+from nftsvc.errors import KernelError, KernelRefused
 from nftsvc.plan import Plan
 from nftsvc.render import Renderer, Script
-from nftsvc.ruleset import EMPTY, Ruleset, make_ruleset
+from nftsvc.ruleset import EMPTY, EMPTY_TABLE, Ruleset, make_ruleset
 from nftsvc.values import FAMILIES, Family
 
 
 class Door(Protocol):
     """What a pass needs of the kernel (`nftsvc.kernel.Kernel`)."""
+
+    def present(self) -> tuple[Family, ...]:
+        """Return the families that have a table of ours."""
+        ...
 
     def read(self, families: tuple[Family, ...] = FAMILIES) -> Ruleset:
         """Return nftsvc's tables."""
@@ -26,7 +30,7 @@ class Door(Protocol):
         """Run one transaction."""
         ...
 
-    def preflight(self) -> None:
+    def preflight(self, families: tuple[Family, ...] = FAMILIES) -> None:
         """Raise FeatureMissing if something is."""
         ...
 
@@ -55,28 +59,44 @@ def synchronise(door: Door, plan: Plan, renderer: Renderer, limit: int = ELEMENT
     Every transaction is atomic. A first load that is too large for one is taken back if the kernel refuses a part of
     it, so that nothing is left half-applied.
     """
-    done = compare_with_kernel(door, plan, limit)
-    if done.changes.structure:
-        door.preflight()
+    families = plan.settings.families
     try:
-        for script in renderer.scripts(done.transactions):
-            door.run(script)
-    except KernelError:
-        _take_back(door, renderer, done.found, plan.settings.families)
+        done = compare_with_kernel(door, plan, limit)
+    except KernelRefused:
+        door.preflight(families)  # it knows what a kernel lacks that cannot even list
         raise
+    if done.changes.structure:
+        door.preflight(families)
+    _send(door, renderer, done, families)
     return done
 
 
-def _take_back(door: Door, renderer: Renderer, found: Ruleset, families: tuple[Family, ...]) -> None:
-    """Remove the tables of a first load that failed."""
-    new = {family: table for family, table in door.read(families).tables.items() if family not in found.tables}
-    for script in renderer.scripts(compare(Ruleset(new), EMPTY).transactions()):
-        door.run(script)
+def _send(door: Door, renderer: Renderer, done: Pass, families: tuple[Family, ...]) -> None:
+    live_after = len(done.transactions) - bool(done.changes.leftovers)
+    for number, script in enumerate(renderer.scripts(done.transactions)):
+        try:
+            door.run(script)
+        except KernelError as error:
+            if number < live_after:
+                _take_back(door, renderer, done.found, families, error)
+            raise
+
+
+def _take_back(
+    door: Door, renderer: Renderer, found: Ruleset, families: tuple[Family, ...], error: KernelError
+) -> None:
+    """Remove the tables of a first load that failed; a failure of that is noted on the error that led here."""
+    new = {family: EMPTY_TABLE for family in families if family not in found.tables and family in door.present()}
+    try:
+        for script in renderer.scripts(compare(Ruleset(new), EMPTY).transactions()):
+            door.run(script)
+    except KernelError as second:
+        error.add_note(f"and what had been loaded could not be removed: {second}")
 
 
 def remove(door: Door, renderer: Renderer) -> tuple[Family, ...]:
-    """Remove nftsvc's tables and nothing else; return the families that had one."""
-    found = door.read()
-    for script in renderer.scripts(compare(found, EMPTY).transactions()):
+    """Remove nftsvc's tables, whatever is in them, and nothing else; return the families that had one."""
+    found = door.present()
+    for script in renderer.scripts(compare(Ruleset(dict.fromkeys(found, EMPTY_TABLE)), EMPTY).transactions()):
         door.run(script)
-    return tuple(found.tables)
+    return found

@@ -171,11 +171,16 @@ class Subdomain(Scalar):
     def parse(cls, value: object) -> Self:
         """Return the name; ValueError says what is wrong with it."""
         text = _text(value, "a name")
-        if text and (len(text) > MAX_SUBDOMAIN or not _SUBDOMAIN.fullmatch(text)):
+        if text and not is_subdomain(text):
             raise ValueError(
                 f"{quoted(text)} is not a DNS name (a-z, 0-9, '-', '.'; at most {MAX_SUBDOMAIN} characters)"
             )
         return cls(text)
+
+
+def is_subdomain(text: str) -> bool:
+    """Tell whether the text is a DNS-1123 subdomain."""
+    return len(text) <= MAX_SUBDOMAIN and _SUBDOMAIN.fullmatch(text) is not None
 
 
 class Label(Scalar):

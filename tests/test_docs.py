@@ -62,7 +62,7 @@ def test_readme_lists_every_command_and_exit_code() -> None:
     assert tuple(listed) == COMMANDS
     for command in COMMANDS:
         assert re.search(rf"^\| `nftsvc {command}\b", README, re.MULTILINE)
-    assert [int(code) for code in re.findall(r"^\| (\d) \|", README, re.MULTILINE)] == list(ExitCode)
+    assert [int(code) for code in re.findall(r"^\| (\d+) \|", README, re.MULTILINE)] == list(ExitCode)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -53,9 +53,19 @@ class Kernel:
         """Run one transaction: all of it or, with KernelRefused, none. The error names the object that was refused."""
         self._worker.submit(self._run, script).result()
 
-    def preflight(self) -> None:
+    def present(self) -> tuple[Family, ...]:
+        """Return the families that have a table of ours, whatever is in it."""
+        return self._worker.submit(
+            lambda: tuple(family for family in FAMILIES if self._list(family) is not None)
+        ).result()
+
+    def preflight(self, families: tuple[Family, ...] = FAMILIES) -> None:
         """Raise FeatureMissing if this kernel or this nft lacks something that rulesets need. Leaves nothing behind."""
-        self._worker.submit(lambda: missing_feature(self._open())).result()
+        wanted = tuple(NFT_FAMILY[family] for family in families)
+        self._worker.submit(lambda: missing_feature(self._open(), families=wanted)).result()
+
+    def _list(self, family: Family) -> str | None:
+        return self._open().list_table(NFT_FAMILY[family], TABLE)
 
     def _open(self) -> Context:
         if self._context is None:
@@ -65,7 +75,7 @@ class Kernel:
         return self._context
 
     def _read(self, families: tuple[Family, ...]) -> Ruleset:
-        listed = {family: self._open().list_table(NFT_FAMILY[family], TABLE) for family in families}
+        listed = {family: self._list(family) for family in families}
         return Ruleset({family: parse_table(text, family) for family, text in listed.items() if text is not None})
 
     def _run(self, script: Script) -> None:

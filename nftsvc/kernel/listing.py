@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from itertools import zip_longest
 from typing import TypeAlias
 
-from nftsvc.ruleset import Chain, Entry, Hook, Key, NamedSet, Rule, Table
+from nftsvc.ruleset import VERDICTS, Chain, Entry, Hook, Key, NamedSet, Rule, Table
 from nftsvc.values import Family
 
 Json: TypeAlias = "str | int | list[Json] | dict[str, Json] | None"
@@ -20,22 +20,48 @@ _PROTOCOLS: Mapping[Json, str] = {6: "tcp", 17: "udp", 132: "sctp"}
 
 
 def parse_table(text: str, family: Family) -> Table:
-    """Read a table's listing. Anything in it that we would not have made comes out as something we would not want."""
+    """Read a table's listing. Whatever we would not have made makes the table one that we would not want."""
     items = json.loads(text)["nftables"]
     sets: list[NamedSet] = []
     elements: dict[str, dict[Key, Entry]] = {}
-    for kind in ("set", "map"):
-        for one in _of_kind(items, kind):
-            name = str(one["name"])
-            sets.append(NamedSet(name, "", str(one.get("map", "")) if kind == "map" else ""))
-            elements[name] = dict(_elements(one.get("elem"), _types(one.get("type")), is_map=kind == "map"))
-    rules: dict[str, list[Rule]] = {}
-    for one in _of_kind(items, "rule"):
-        rules.setdefault(str(one["chain"]), []).append(Rule("", str(one.get("comment", ""))))
-    chains = tuple(
-        Chain(str(one["name"]), tuple(rules.get(str(one["name"]), ())), _hook(one)) for one in _of_kind(items, "chain")
-    )
-    return Table(family, tuple(sets), chains, elements)
+    try:
+        for kind in ("set", "map"):
+            for one in _of_kind(items, kind):
+                name = str(one["name"])
+                sets.append(NamedSet(name, "", str(one.get("map", "")) if kind == "map" else ""))
+                elements[name] = dict(_elements(one.get("elem"), _types(one.get("type")), is_map=kind == "map"))
+        rules: dict[str, list[Rule]] = {}
+        for one in _of_kind(items, "rule"):
+            rule = Rule("", str(one.get("comment", "")), tuple(sorted(set(_words(one.get("expr"))))))
+            rules.setdefault(str(one["chain"]), []).append(rule)
+        chains = tuple(
+            Chain(str(one["name"]), tuple(rules.get(str(one["name"]), ())), _hook(one))
+            for one in _of_kind(items, "chain")
+        )
+        flags = [flag for one in _of_kind(items, "table") for flag in _flags(one.get("flags"))]
+    except (KeyError, TypeError, ValueError):
+        return Table(family, (), (), {})
+    return Table(family, tuple(sets), chains, elements, tuple(flags))
+
+
+def _flags(listed: Json) -> list[str]:
+    return [str(flag) for flag in listed] if isinstance(listed, list) else [str(listed)] if listed else []
+
+
+def _words(expression: Json) -> Iterator[str]:
+    """Yield what a rule looks into, where it leads, and its verdicts, as `Rule.words` has them."""
+    if isinstance(expression, list):
+        for part in expression:
+            yield from _words(part)
+    elif isinstance(expression, dict):
+        for name, value in expression.items():
+            if name in VERDICTS:
+                yield name
+            if name == "target":
+                yield str(value)
+            yield from _words(value)
+    elif isinstance(expression, str) and expression.startswith("@"):
+        yield expression
 
 
 def _of_kind(items: Iterable[Mapping[str, _Fields]], kind: str) -> Iterator[_Fields]:
@@ -45,7 +71,7 @@ def _of_kind(items: Iterable[Mapping[str, _Fields]], kind: str) -> Iterator[_Fie
 def _hook(chain: _Fields) -> Hook | None:
     if "hook" not in chain:
         return None
-    return Hook(str(chain["type"]), str(chain["hook"]), int(str(chain["prio"])))
+    return Hook(str(chain["type"]), str(chain["hook"]), int(str(chain["prio"])), str(chain.get("policy")))
 
 
 def _types(listed: Json) -> tuple[str, ...]:
@@ -79,7 +105,10 @@ def _part(part: Json, kind: Json) -> str | int:
 
 def _canonical(text: str) -> str:
     """Undo the C library's spelling of addresses such as ::192.0.2.1, which Python writes in hexadecimal."""
-    return str(ip_address(text)) if "." in text and ":" in text else text
+    try:
+        return str(ip_address(text)) if "." in text and ":" in text else text
+    except ValueError:
+        return text
 
 
 def _value(value: Json) -> Key:

@@ -4,13 +4,14 @@ Each feature is tried in a transaction that creates a table, uses the feature an
 ever there for anybody to see. All are tried at once; only when that fails, one by one to find the culprit.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nftsvc.errors import FeatureMissing, KernelRefused
 from nftsvc.kernel.context import Context
 
-_TABLE = "nftsvc-preflight"
+_TABLE = f"nftsvc-preflight-{os.getpid()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,6 @@ class Feature:
     name: str
     remedy: str
     commands: str
-    families: tuple[str, ...] = ("ip", "ip6")
 
 
 FEATURES = (
@@ -51,7 +51,9 @@ FEATURES = (
         "kernel option CONFIG_NFT_NAT and nft 1.0.1 or later",
         "add map {t} m {{ typeof {f} daddr . tcp dport . numgen random mod 65536 : {f} daddr . tcp dport; }}\n"
         "add chain {t} c\n"
-        "add rule {t} c meta l4proto tcp dnat {f} to {f} daddr . tcp dport . numgen random mod 2 map @m",
+        "add rule {t} c meta l4proto tcp dnat {f} to {f} daddr . tcp dport . numgen random mod 2 map @m\n"
+        "add map {t} s {{ typeof sctp dport . numgen random mod 65536 : {f} daddr . sctp dport; }}\n"
+        "add rule {t} c meta l4proto sctp dnat {f} to sctp dport . numgen random mod 2 map @s",
     ),
     Feature(
         "the original destination of a connection (ct original)",
@@ -80,9 +82,14 @@ FEATURES = (
 )
 
 
-def missing_feature(context: Context, features: Sequence[Feature] = FEATURES) -> None:
-    """Raise FeatureMissing, naming the first feature that does not work and what has it. Needs CAP_NET_ADMIN."""
-    trials = [(feature, family) for feature in features for family in feature.families]
+def missing_feature(
+    context: Context, features: Sequence[Feature] = FEATURES, families: Sequence[str] = ("ip", "ip6")
+) -> None:
+    """Raise FeatureMissing, naming the first feature that does not work and what has it. Needs CAP_NET_ADMIN.
+
+    `families` are nft's words for the families that rulesets are wanted in.
+    """
+    trials = [(feature, family) for feature in features for family in families]
     try:
         context.run("".join(_trial(feature, family) for feature, family in trials))
     except KernelRefused:
@@ -108,7 +115,7 @@ def _trial(feature: Feature, family: str) -> str:
         "one": "192.0.2.1" if family == "ip" else "2001:db8::1",
     }
     table = f"table {words['t']}\n"
-    return f"add {table}{feature.commands.format(**words)}\ndelete {table}"
+    return f"create {table}{feature.commands.format(**words)}\ndelete {table}"
 
 
 def _kernel_name(family: str) -> str:

@@ -21,7 +21,8 @@ from nftsvc.render import Script
 from nftsvc.ruleset import NFT_FAMILY, TABLE, Ruleset
 from nftsvc.values import Family
 
-# In a user namespace the netlink socket's buffer cannot be raised: about 70 kB of text go in, then "Message too long".
+# In an unprivileged user namespace the netlink socket's buffer cannot be raised beyond the system's limit; where that
+# is low, about 70 kB of text go into a transaction and more is "Message too long".
 ELEMENTS_UNPRIVILEGED = 250
 
 _SECONDS = 300
@@ -70,7 +71,8 @@ def load_privately(scripts: Iterable[Script], families: Sequence[Family]) -> Rul
 
 
 def _in_child(task: Task) -> Report:
-    command = [sys.executable, "-m", "nftsvc.kernel.sandbox"]
+    # -P: the folder that the user happens to be in is no place to import from.
+    command = [sys.executable, "-P", "-m", "nftsvc.kernel.sandbox"]
     try:
         child = subprocess.run(
             command, input=msgspec.msgpack.encode(task), capture_output=True, check=False, timeout=_SECONDS
@@ -93,7 +95,7 @@ def _work(task: Task) -> Report:
     at = 0
     try:
         context = Context()
-        missing_feature(context)
+        missing_feature(context, families=task.families)
         for at, script in enumerate(task.scripts):  # noqa: B007 - used where a refusal is reported
             context.run(script)
         return Report([context.list_table(family, TABLE) for family in task.families])

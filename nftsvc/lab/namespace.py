@@ -74,9 +74,17 @@ def namespaces(*names: str) -> Iterator[tuple[Namespace, ...]]:
             one.configure("link set lo up")
         yield made
     finally:
-        for one in made:
-            if one.path.exists():
-                ip("netns", "delete", one.name)
+        failures = [failure for one in made if one.path.exists() if (failure := _delete(one.name)) is not None]
+        if failures:
+            raise failures[0]
+
+
+def _delete(name: str) -> KernelUnavailable | None:
+    try:
+        ip("netns", "delete", name)
+    except KernelUnavailable as error:
+        return error
+    return None
 
 
 def require_tools() -> None:

@@ -16,6 +16,9 @@ import yaml
 # Deeper than any Kubernetes object, and far less than what the parsers can take.
 MOST_LEVELS = 100
 
+# Without aliases a value takes a character at least.
+_MOST_NODES_PER_CHARACTER = 10
+
 _TOO_DEEP = f"nested deeper than {MOST_LEVELS} levels"
 _DEEP_LINE = re.compile(rf"^ {{{MOST_LEVELS},}}|(?:[-?:] +){{{MOST_LEVELS},}}", re.MULTILINE)
 
@@ -44,9 +47,13 @@ def documents(data: bytes, *, is_json: bool = False) -> Iterator[object]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Unreadable(f"not UTF-8 text (byte {error.start})") from error
+    nodes = 0
     for document in _parsed(text, is_json=is_json):
         if _depth_exceeds(document, MOST_LEVELS):
             raise Unreadable(_TOO_DEEP)
+        nodes += _size(document, {}) if "*" in text else 0
+        if nodes > _MOST_NODES_PER_CHARACTER * (len(text) + 1000):
+            raise Unreadable("aliases make far more of this than is written")
         yield document
 
 
@@ -108,6 +115,16 @@ def _depth_exceeds(document: object, levels: int) -> bool:
         if not level:
             return False
     return True
+
+
+def _size(document: object, known: dict[int, int]) -> int:
+    """Return how many values a document has, those of aliases counted wherever they are used."""
+    if not isinstance(document, (dict, list)):
+        return 1
+    if id(document) not in known:
+        children = document.values() if isinstance(document, dict) else document
+        known[id(document)] = 1 + sum(_size(child, known) for child in children)
+    return known[id(document)]
 
 
 def _may_be_deep(text: str) -> bool:

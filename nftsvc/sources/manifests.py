@@ -118,16 +118,23 @@ def _contents(paths: Sequence[str], stdin: BinaryIO | None, reader: _Reader) -> 
 def _files(path: Path, reader: _Reader) -> Iterable[Path]:
     if not path.is_dir():
         return (path,)
-    found = sorted(_manifests_below(path), key=lambda file: file.parts)
+    found = sorted(_manifests_below(path, reader), key=lambda file: file.parts)
     if not found:
         reader.problems.append(Problem(f"{path}: no manifests in this folder (*{', *'.join(SUFFIXES)})"))
     return found
 
 
-def _manifests_below(folder: Path) -> Iterator[Path]:
-    """Yield the manifests in a folder and its subfolders; hidden ones are not looked at."""
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+def _manifests_below(folder: Path, reader: _Reader) -> Iterator[Path]:
+    """Yield the manifests in a folder and its subfolders, linked ones too; hidden ones are not looked at."""
+
+    def unreadable(error: OSError) -> None:
+        reader.problems.append(Problem(f"{error.filename}: cannot be read: {error.strerror}"))
+
+    seen: set[Path] = set()
+    for parent, folders, names in os.walk(folder, onerror=unreadable, followlinks=True):
+        real = Path(parent).resolve()
+        folders[:] = [name for name in folders if not name.startswith(".")] if real not in seen else []
+        seen.add(real)
         for name in names:
             if name.endswith(SUFFIXES) and not name.startswith("."):
                 yield Path(parent, name)

@@ -148,6 +148,11 @@ def test_family_that_is_not_asked_for_is_left_alone(kernel: Kernel) -> None:
         "flush chain ip nftsvc layout",
         "delete chain ip nftsvc nat-prerouting",
         "delete chain ip nftsvc nat-output\nadd chain ip nftsvc nat-output { type nat hook output priority 50; }",
+        "add table ip nftsvc { flags dormant; }",
+        'flush chain ip nftsvc nat-prerouting\nadd rule ip nftsvc nat-prerouting accept comment "to Services"',
+        "add chain ip nftsvc filter-input { policy drop; }",
+        "add chain ip nftsvc aa\nadd chain ip nftsvc bb\nadd rule ip nftsvc bb jump aa\nadd rule ip nftsvc aa accept",
+        "add set ip nftsvc bad { type ipv4_addr; flags interval; }\nadd element ip nftsvc bad { 10.0.0.0/8 }",
         "delete table ip nftsvc",
         "flush ruleset",
         "delete table ip nftsvc\nadd table ip nftsvc",
@@ -160,6 +165,20 @@ def test_what_others_did_to_our_tables_is_repaired(kernel: Kernel, empty_namespa
     assert synchronise(kernel, plan(), RENDERER).transactions
     assert not compare(kernel.read(), wanted)
     assert _objects(nft(empty_namespace, "list", "ruleset")) == _objects(before)
+
+
+def test_clean_removes_tables_whatever_is_in_them(kernel: Kernel, empty_namespace: Namespace) -> None:
+    strange = "table ip nftsvc {\n set bad {\n type ipv4_addr\n flags interval\n elements = { 10.0.0.0/8 }\n }\n}\n"
+    nft(empty_namespace, "-f", "-", text=strange)
+    assert remove(kernel, RENDERER) == (Family.IPV4,)
+    assert nft(empty_namespace, "list", "ruleset") == ""
+
+
+def test_preflight_leaves_a_table_of_its_name_alone(kernel: Kernel, empty_namespace: Namespace) -> None:
+    nft(empty_namespace, "-f", "-", text="table ip nftsvc-preflight {\n chain c {\n }\n}\n")
+    kernel.preflight()
+    assert "table ip nftsvc-preflight" in nft(empty_namespace, "list", "ruleset")
+    nft(empty_namespace, "delete", "table", "ip", "nftsvc-preflight")
 
 
 def _objects(listing: str) -> list[str]:

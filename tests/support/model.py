@@ -12,7 +12,7 @@ from nftsvc.changes import (
     AddElements,
     AddSet,
     AddTable,
-    DeleteChain,
+    DeleteChains,
     DeleteElements,
     DeleteTable,
     Operation,
@@ -77,9 +77,9 @@ class Model:
             case ReplaceRules(chain=chain):
                 assert chain.name in table.chains
                 table.chains[chain.name] = chain
-            case DeleteChain(chain=chain):
-                assert chain.name not in table.targets(), f"chain {chain.name} is still in use"
-                del table.chains[chain.name]
+            case DeleteChains(chains=chains):
+                for chain in chains:
+                    del table.chains[chain.name]
             case DeleteElements(set=one, elements=elements):
                 for change in elements:
                     del table.elements[one.name][change.key]
