@@ -59,14 +59,22 @@ class FamilyChoice(StrEnum):
         return tuple(family for family in FAMILIES if self in (FamilyChoice.DUAL, family.lower()))
 
 
+def _existing(paths: list[Path]) -> list[Path]:
+    """Refuse a path that leads nowhere; `-` is standard input, for which typer 0.29's own check looks for a file."""
+    for path in paths:
+        if str(path) != "-" and not (path.exists() or path.is_symlink()):
+            raise typer.BadParameter(f"{str(path)!r} does not exist")
+    return paths
+
+
 Paths = Annotated[
     list[Path],
     typer.Argument(
         metavar="PATH...",
         help="Manifests: files, folders (read whole, in path order), `-` for standard input.",
-        exists=True,
-        allow_dash=True,
+        readable=False,
         show_default=False,
+        callback=_existing,
     ),
 ]
 Node = Annotated[

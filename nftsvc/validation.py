@@ -167,4 +167,4 @@ def _endpoints(value: Endpoints) -> Found:
 
 
 def _endpoint_ports(ports: Sequence[EndpointPort], item: str) -> Found:
-    yield from _repeated(ports, item + ".name", lambda port: f"port name {quoted(port.name or '')}")
+    yield from _repeated(ports, item + ".name", lambda port: f"port name '{port.name or ''}'")

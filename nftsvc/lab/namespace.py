@@ -44,7 +44,8 @@ class Namespace:
 
         thread = threading.Thread(target=run, name=self.name, daemon=True)
         thread.start()
-        thread.join()
+        while thread.is_alive():  # a join without end keeps Python from running the handlers of signals
+            thread.join(0.1)
         if failure:
             raise failure[0]
         return outcome[0]
