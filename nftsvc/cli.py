@@ -249,7 +249,8 @@ def demo(
 def _plan(paths: list[Path], node: str | None, family: FamilyChoice, err: Console, *, verbose: bool) -> Planned:
     names = [str(path) for path in paths]
     stdin = sys.stdin.buffer if "-" in names and sys.stdin is not None else None
-    planned = plan_from_manifests(names, stdin, node, family.families)
+    with err.status("reading manifests"):
+        planned = plan_from_manifests(names, stdin, node, family.families)
     print_input_summary(err, planned, verbose=verbose)
     return planned
 

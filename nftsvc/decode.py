@@ -124,6 +124,8 @@ def _decode_pruned(target: type[KubernetesObject], raw: Raw, error: str) -> Deco
             continue
         problems += _broken_rules(value, pruned, {problem.field for problem in problems}, ref)
         return Decoded(problems=tuple(problems)) if problems else Decoded(value)
+    if not problems or len(problems) >= _MOST_PROBLEMS:
+        problems.append(Problem(f"more than {_MOST_PROBLEMS} bad fields, the rest is not looked at", "", ref))
     return Decoded(problems=tuple(problems))
 
 

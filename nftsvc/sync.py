@@ -72,12 +72,17 @@ def synchronise(door: Door, plan: Plan, renderer: Renderer, limit: int = ELEMENT
 
 
 def _send(door: Door, renderer: Renderer, done: Pass, families: tuple[Family, ...]) -> None:
+    """Run a pass's transactions.
+
+    Where the first is refused nothing of ours is there to be taken back, and where only the last, which removes what is
+    left over, the rest stands.
+    """
     live_after = len(done.transactions) - bool(done.changes.leftovers)
     for number, script in enumerate(renderer.scripts(done.transactions)):
         try:
             door.run(script)
         except KernelError as error:
-            if number < live_after:
+            if 0 < number < live_after:
                 _take_back(door, renderer, done.found, families, error)
             raise
 

@@ -167,6 +167,19 @@ def test_what_others_did_to_our_tables_is_repaired(kernel: Kernel, empty_namespa
     assert _objects(nft(empty_namespace, "list", "ruleset")) == _objects(before)
 
 
+def test_a_load_that_comes_too_late_is_refused_and_undoes_nothing(
+    kernel: Kernel, empty_namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes load at once: the second finds a table where it saw none, and leaves it alone."""
+    with Kernel(empty_namespace.path) as late:
+        seen = late.read()
+        wanted = synchronise(kernel, plan(), RENDERER).wanted
+        monkeypatch.setattr(late, "read", lambda _families: seen)
+        with pytest.raises(KernelRefused, match="File exists"):
+            synchronise(late, plan(5), RENDERER)
+    assert not compare(kernel.read(), wanted)
+
+
 def test_clean_removes_tables_whatever_is_in_them(kernel: Kernel, empty_namespace: Namespace) -> None:
     strange = "table ip nftsvc {\n set bad {\n type ipv4_addr\n flags interval\n elements = { 10.0.0.0/8 }\n }\n}\n"
     nft(empty_namespace, "-f", "-", text=strange)

@@ -161,7 +161,7 @@ def test_every_line_of_a_first_load_has_a_source() -> None:
     script = RENDERER.script(transaction)
     found = sources(script)
     assert all(found.values())
-    assert found["add table ip nftsvc"] == "table ip nftsvc"
+    assert found["create table ip nftsvc"] == "table ip nftsvc"
     for line, source in found.items():
         words = line.split()
         if words[:2] in (["add", "map"], ["add", "set"]):
