@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from typing import Any, NamedTuple
 
 from nftsvc.lab.namespace import Namespace
@@ -31,9 +32,9 @@ class Server(ThreadingHTTPServer):
         super().__init__(("::", port), _Handler)
 
     def server_bind(self) -> None:
-        """Listen in both families."""
+        """Listen in both families, without HTTPServer's look for a name in a DNS that is not there."""
         self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        super().server_bind()
+        TCPServer.server_bind(self)
 
 
 class _Handler(BaseHTTPRequestHandler):
