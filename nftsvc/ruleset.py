@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from nftsvc.plan import Frontend, Plan, PortPlan
+from nftsvc.plan import Frontend, FrontendKind, Plan, PortPlan
 from nftsvc.slots import assign
 from nftsvc.values import Address, Family, address_order
 
@@ -235,7 +235,7 @@ class _Maps(NamedTuple):
 
 
 def _maps(frontend: Frontend, protocol: str) -> _Maps:
-    return (_BY_PORT if frontend.address is None else _BY_ADDRESS)[protocol]
+    return (_BY_PORT if frontend.kind is FrontendKind.NODE_PORT else _BY_ADDRESS)[protocol]
 
 
 _BY_ADDRESS = {one: _Maps(SERVICE_IPS, f"{one}-endpoints", NO_ENDPOINTS, f"{one}-lb-") for one in PROTOCOLS}
