@@ -165,6 +165,13 @@ class SliceEndpoint(_Wire, frozen=True):
         """Whether the endpoint takes new connections."""
         return self.conditions is None or self.conditions.ready is not False
 
+    @property
+    def draining(self) -> bool:
+        """Whether the endpoint is going away but still answers: terminating and serving."""
+        return (
+            self.conditions is not None and self.conditions.terminating is True and self.conditions.serving is not False
+        )
+
 
 class EndpointPort(_Wire, frozen=True):
     """`ports[]` of an EndpointSlice and `subsets[].ports[]` of Endpoints."""

@@ -211,3 +211,30 @@ def test_the_order_of_slices_and_endpoints_does_not_matter() -> None:
     answers = {usable(order, HTTP, Family.IPV4, "node-a") for order in permutations(slices)}
     assert len(answers) == 1
     assert Endpoint(Address("10.0.0.2"), Port(9090), on_node=False) in next(iter(answers))
+
+
+# Termination ---------------------------------------------------------------------------------------------------------
+
+
+def draining(address: str, *, serving: bool | None = True, ready: bool = False) -> SliceEndpoint:
+    conditions = EndpointConditions(ready=ready, serving=serving, terminating=True)
+    return SliceEndpoint(addresses=(Address.parse(address),), conditions=conditions)
+
+
+def test_where_none_is_ready_those_that_terminate_and_serve_are_used() -> None:
+    assert found(of(draining("10.0.0.1"), draining("10.0.0.2", serving=False))) == ["10.0.0.1 8080"]
+    assert found(of(draining("10.0.0.1", serving=None))) == ["10.0.0.1 8080"]
+
+
+def test_one_ready_endpoint_anywhere_ends_the_use_of_those_that_terminate() -> None:
+    assert found(of(draining("10.0.0.1")), of(endpoint("10.0.0.2"))) == ["10.0.0.2 8080"]
+
+
+def test_a_ready_endpoint_of_another_port_leaves_this_port_to_those_that_terminate() -> None:
+    other = of(endpoint("10.0.0.2"), ports=(slice_port(9090, "metrics"),))
+    assert found(of(draining("10.0.0.1")), other) == ["10.0.0.1 8080"]
+
+
+def test_a_terminating_endpoint_that_is_ready_all_the_same_is_a_ready_one() -> None:
+    """publishNotReadyAddresses: the controller says ready of Pods that terminate, too."""
+    assert found(of(draining("10.0.0.1", ready=True), endpoint("10.0.0.2"))) == ["10.0.0.1 8080", "10.0.0.2 8080"]
