@@ -92,10 +92,11 @@ class Renderer:
 
     def script(self, transaction: Transaction) -> Script:
         """Return the commands of one transaction."""
+        with self._blame():
+            macros = self._environment.get_template("operations.nft.j2").module
         lines, texts, parts = 1, [], []
         for operation in transaction:
             with self._blame():
-                macros = self._environment.get_template("operations.nft.j2").module
                 text = str(getattr(macros, type(operation).__name__)(operation)).strip("\n") + "\n"
             parts.append((lines, operation))
             texts.append(text)

@@ -4,6 +4,7 @@ In: a plan. Out: what was done. The kernel is always read first, so an unchanged
 sends the difference; what other programs did to our tables is repaired on the way.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -91,10 +92,8 @@ def _take_back(
     door: Door, renderer: Renderer, found: Ruleset, families: tuple[Family, ...], error: KernelError
 ) -> None:
     """Remove the tables of a first load that failed; a failure of that is noted on the error that led here."""
-    new = {family: EMPTY_TABLE for family in families if family not in found.tables and family in door.present()}
     try:
-        for script in renderer.scripts(compare(Ruleset(new), EMPTY).transactions()):
-            door.run(script)
+        _delete_tables(door, renderer, [one for one in door.present() if one in families and one not in found.tables])
     except KernelError as second:
         error.add_note(f"and what had been loaded could not be removed: {second}")
 
@@ -102,6 +101,10 @@ def _take_back(
 def remove(door: Door, renderer: Renderer) -> tuple[Family, ...]:
     """Remove nftsvc's tables, whatever is in them, and nothing else; return the families that had one."""
     found = door.present()
-    for script in renderer.scripts(compare(Ruleset(dict.fromkeys(found, EMPTY_TABLE)), EMPTY).transactions()):
-        door.run(script)
+    _delete_tables(door, renderer, found)
     return found
+
+
+def _delete_tables(door: Door, renderer: Renderer, families: Iterable[Family]) -> None:
+    for script in renderer.scripts(compare(Ruleset(dict.fromkeys(families, EMPTY_TABLE)), EMPTY).transactions()):
+        door.run(script)
