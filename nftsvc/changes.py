@@ -227,6 +227,8 @@ def _compare_elements(old: Table | None, new: Table) -> Iterator[tuple[_Place, S
     owners = _owners(before) | _owners(new.elements)
     for one in sorted(new.sets, key=lambda named: named.data == VERDICT):
         changes = _changed(before.get(one.name, {}), new.elements[one.name])
+        if one.dynamic:  # packets fill it; all there is to do is to take out what leads nowhere
+            changes = [change for change in changes if change[2] is None]
         if changes:
             place = _Place(new.family, one)
             yield place, [ElementChange(*change, _owner(owners, one.name, change[0])) for change in changes]

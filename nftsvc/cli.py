@@ -15,11 +15,21 @@ from rich.console import Console
 from nftsvc import __version__
 from nftsvc.demo import run_demo
 from nftsvc.errors import ExitCode, InputError, NftsvcError, UsageError
+from nftsvc.explain import Outcome
 from nftsvc.kernel import Kernel
-from nftsvc.pipeline import Planned, check_in_kernel, plan_from_manifests
+from nftsvc.pipeline import Planned, check_in_kernel, explain_packet, plan_from_manifests
 from nftsvc.render import Renderer
-from nftsvc.report import change_summary, family_names, print_input_summary, print_line, print_problems
+from nftsvc.report import (
+    change_summary,
+    explanation_json,
+    family_names,
+    print_explanation,
+    print_input_summary,
+    print_line,
+    print_problems,
+)
 from nftsvc.ruleset import make_ruleset
+from nftsvc.settings import SETTING_NAMES
 from nftsvc.sync import compare_with_kernel, remove, synchronise
 from nftsvc.values import FAMILIES, Family
 
@@ -57,6 +67,13 @@ class FamilyChoice(StrEnum):
     def families(self) -> tuple[Family, ...]:
         """The IP families that are meant."""
         return tuple(family for family in FAMILIES if self in (FamilyChoice.DUAL, family.lower()))
+
+
+class OutputFormat(StrEnum):
+    """`--output`."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 def _existing(paths: list[Path]) -> list[Path]:
@@ -99,6 +116,17 @@ Templates = Annotated[
         show_default=False,
     ),
 ]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="A setting of the node, before those of a NodeConfiguration in the input; lists with commas; repeatable."
+        f" Fields: {', '.join(SETTING_NAMES)}.",
+        show_default=False,
+        autocompletion=lambda: [f"{name}=" for name in SETTING_NAMES],
+    ),
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Name what was skipped, and why.")]
 
 
@@ -136,6 +164,7 @@ def render(
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Write to FILE, whole or not at all.", show_default=False),
     ] = None,
+    settings: Settings = None,
     templates: Templates = None,
     *,
     verbose: Verbose = False,
@@ -151,7 +180,7 @@ def render(
     nftsvc render web.yaml --family ipv4 -o web.nft
     """
     with _errors_reported() as err:
-        planned = _plan(paths, node, family, err, verbose=verbose)
+        planned = _plan(paths, node, family, settings, err, verbose=verbose)
         _write(output, Renderer(templates).ruleset(make_ruleset(planned.plan)))
 
 
@@ -160,6 +189,7 @@ def check(
     paths: Paths,
     node: Node = None,
     family: FamilyOption = FamilyChoice.DUAL,
+    settings: Settings = None,
     templates: Templates = None,
     *,
     strict: Annotated[bool, typer.Option("--strict", help="Treat warnings as errors.")] = False,
@@ -174,7 +204,7 @@ def check(
     nftsvc check --strict manifests/ && git push
     """
     with _errors_reported() as err:
-        planned = _plan(paths, node, family, err, verbose=verbose)
+        planned = _plan(paths, node, family, settings, err, verbose=verbose)
         if strict and planned.warnings:
             raise InputError(())  # said above, as warnings
         with err.status("asking the kernel"):
@@ -187,6 +217,7 @@ def apply(
     paths: Paths,
     node: Node = None,
     family: FamilyOption = FamilyChoice.DUAL,
+    settings: Settings = None,
     templates: Templates = None,
     *,
     dry_run: Annotated[
@@ -206,7 +237,7 @@ def apply(
     sudo nftsvc apply manifests/ --dry-run
     """
     with _errors_reported() as err, Kernel() as kernel:
-        planned = _plan(paths, node, family, err, verbose=verbose)
+        planned = _plan(paths, node, family, settings, err, verbose=verbose)
         renderer = Renderer(templates)
         if dry_run:
             found = compare_with_kernel(kernel, planned.plan)
@@ -216,6 +247,60 @@ def apply(
         with err.status("loading"):
             done = synchronise(kernel, planned.plan, renderer)
         typer.echo(f"applied: {change_summary(done.changes, len(done.transactions))}")
+
+
+@app.command(epilog=_EXIT_CODES)
+def explain(
+    paths: Paths,
+    source: Annotated[
+        str, typer.Option("--from", metavar="ADDRESS", help="Where the packet comes from; `node` is this node itself.")
+    ],
+    target: Annotated[
+        str,
+        typer.Option(
+            "--to", metavar="ADDRESS:PORT[/PROTO]", help="Where it goes; TCP if not said. IPv6: [2001:db8::1]:80."
+        ),
+    ],
+    node: Node = None,
+    settings: Settings = None,
+    interface: Annotated[
+        str | None,
+        typer.Option(
+            "--interface", metavar="NAME", help="Where it comes in on the node, if that decides who is a local Pod."
+        ),
+    ] = None,
+    local: Annotated[
+        list[str] | None,
+        typer.Option("--local", metavar="ADDRESS", help="An address of the node that the input does not name."),
+    ] = None,
+    output: Annotated[OutputFormat, typer.Option("--output", "-o", help="For people or for scripts.")] = (
+        OutputFormat.TEXT
+    ),
+    expect: Annotated[
+        Outcome | None,
+        typer.Option("--expect", help="Exit with 1 if something else happens to the packet.", show_default=False),
+    ] = None,
+    *,
+    verbose: Verbose = False,
+) -> None:
+    """Say what happens to a packet and why: which Service, which endpoints with which share, which not and why not.
+
+    Asks the input, not the kernel: no root, no cluster. What it says is the first packet of a new connection.
+
+    nftsvc explain manifests/ --from 10.244.1.10 --to 10.96.0.10:53/UDP
+
+    nftsvc explain manifests/ --from 198.51.100.7 --to 192.0.2.11:30080 --expect drop
+    """
+    with _errors_reported() as err:
+        planned = _plan(paths, node, FamilyChoice.DUAL, settings, err, verbose=verbose)
+        found = explain_packet(planned, source, target, interface, local or ())
+        if output is OutputFormat.JSON:
+            typer.echo(explanation_json(found))
+        else:
+            print_explanation(Console(highlight=False), found)
+        if expect is not None and found.outcome is not expect:
+            print_line(err, "differs", f"{found.outcome}, but {expect} was expected")
+            raise typer.Exit(ExitCode.DIFFERS)
 
 
 @app.command(epilog=_EXIT_CODES)
@@ -246,11 +331,19 @@ def demo(
         run_demo(Console(highlight=False), requests)
 
 
-def _plan(paths: list[Path], node: str | None, family: FamilyChoice, err: Console, *, verbose: bool) -> Planned:
+def _plan(
+    paths: list[Path],
+    node: str | None,
+    family: FamilyChoice,
+    settings: list[str] | None,
+    err: Console,
+    *,
+    verbose: bool,
+) -> Planned:
     names = [str(path) for path in paths]
     stdin = sys.stdin.buffer if "-" in names and sys.stdin is not None else None
     with err.status("reading manifests"):
-        planned = plan_from_manifests(names, stdin, node, family.families)
+        planned = plan_from_manifests(names, stdin, node, family.families, settings or ())
     print_input_summary(err, planned, verbose=verbose)
     return planned
 

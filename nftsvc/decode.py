@@ -15,7 +15,7 @@ import msgspec
 from nftsvc.errors import ObjectRef, Problem
 from nftsvc.objects import KINDS, EndpointSlice, KubernetesObject
 from nftsvc.validation import problems_of
-from nftsvc.values import FAMILIES, Port, Scalar, quoted
+from nftsvc.values import FAMILIES, Port, Scalar, Seconds, quoted
 
 Raw = Mapping[object, object]
 
@@ -24,6 +24,7 @@ _GROUPS = {(version.rpartition("/")[0], kind): version for version, kind in _KIN
 _UNNAMED = "(unnamed)"
 _NAME = re.compile(r"[-.\w]{1,253}", re.ASCII)
 _STEP = re.compile(r"\.([^.\[\]`]+)|\[(\d+)\]")
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>[^`]*)`")
 _EXPECTED = re.compile(r"Expected `(?P<expected>[^`]+)`")
 _WORDS = {"int": "a number", "str": "text", "bool": "true or false", "array": "a list", "object": "a mapping"}
 _USERS_MAPPINGS = ("labels", "selector")
@@ -167,7 +168,7 @@ def _unshared(tree: object) -> object | None:
 
 def build_scalar(kind: type, value: object) -> object:
     """Make one of the values of `nftsvc.values` for msgspec; ValueError says what is wrong with the text."""
-    if issubclass(kind, (Scalar, Port)):
+    if issubclass(kind, (Scalar, Port, Seconds)):
         return kind.parse(value)
     raise NotImplementedError(kind)
 
@@ -188,6 +189,10 @@ class _Pruned:
         An explicit null goes without a message: it means the default. None where there is nothing to take out.
         """
         message, _, place = error.rpartition(" - at ")
+        unknown = _UNKNOWN.match(error)
+        if unknown is not None:
+            place = f"{place or '$'}.{unknown['field']}"
+            message = "no such field"
         steps = _steps(place)
         if "`key` in" in place:
             return self._refuse_keys(steps)

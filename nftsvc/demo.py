@@ -19,10 +19,11 @@ from types import FrameType
 from rich.console import Console
 
 from nftsvc.errors import KernelError
+from nftsvc.frontends import Frontend
 from nftsvc.kernel import Kernel
 from nftsvc.lab import CLIENT, Answer, Cluster, Namespace, build_cluster, fetch, require_tools, serve_http
 from nftsvc.pipeline import Planned, plan_from_manifests
-from nftsvc.plan import Frontend, PortPlan
+from nftsvc.plan import PortPlan
 from nftsvc.render import Renderer
 from nftsvc.report import authority, bars, change_summary, service_table
 from nftsvc.state import ServiceKey

@@ -1,12 +1,13 @@
-"""Which endpoints a node may use for one port of a Service.
+"""Which endpoints a node may use for one port of a Service, and why not the others.
 
-In: the Service's slices and the node's name. Out: endpoints in canonical order, without duplicates. Today the answer is
-"every ready endpoint in the cluster, else every draining one"; traffic policies and topology are to be decided here,
-too (`nftsvc.plan` warns of each Service that asks for them).
+In: the Service's slices and the node's place. Out: a verdict on every endpoint, in canonical order, without duplicates.
+There are two lists: the cluster's, and that of the node itself (traffic policy Local); each falls back to draining
+endpoints on its own. Source: KEP-1669 (termination), KEP-2433 and KEP-3015 (hints), kube-proxy 1.36.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from nftsvc.objects import LABEL_HEADLESS, TCP, EndpointSlice, ServicePort, SliceEndpoint
 from nftsvc.values import Address, Family, Port, address_order
@@ -21,28 +22,104 @@ class Endpoint:
     on_node: bool = True
 
 
-def usable(
-    slices: Iterable[EndpointSlice], port: ServicePort, family: Family, node: str | None
-) -> tuple[Endpoint, ...]:
-    """Return the endpoints of a Service port in one family that may be used, sorted by address and port.
+class Place(NamedTuple):
+    """Where the ruleset is for: the node's name (None: no node in particular) and its zone ("": none)."""
 
-    Those are the ready ones; where none is, those that terminate but still serve (KEP-1669), and nobody else. Slice
-    ports are matched by name and protocol, as kube-proxy matches them; an unnamed port by the empty name. A slice port
-    without a number is ignored. Where two slices repeat an endpoint, one that says where it runs wins.
+    node: str | None
+    zone: str
+
+
+class Judged(NamedTuple):
+    """An endpoint and why it is on neither list: "" if it is."""
+
+    endpoint: Endpoint
+    not_in_cluster: str
+    not_local: str
+
+
+class _Member(NamedTuple):
+    endpoint: Endpoint
+    source: SliceEndpoint
+    local: bool
+
+
+def judge(slices: Iterable[EndpointSlice], port: ServicePort, family: Family, place: Place) -> tuple[Judged, ...]:
+    """Say of every endpoint that the slices give a Service port whether it may be used, sorted by address and port.
+
+    On the cluster's list are the ready ones, narrowed by topology hints; where none is ready, those that terminate but
+    still serve. On the node's own list the same, of those that run here, whatever the hints. Slice ports are matched by
+    name and protocol, an unnamed port by the empty name; a slice port without a number is ignored. Where slices repeat
+    an endpoint, one that does not terminate wins.
     """
-    members = list(_members(slices, port, family, node))
-    chosen = [one for one, source in members if source.ready] or [one for one, source in members if source.draining]
-    found: dict[tuple[Address, Port], Endpoint] = {}
-    for endpoint in chosen:
-        key = (endpoint.address, endpoint.port)
-        if key not in found or not endpoint.on_node:
-            found[key] = endpoint
-    return tuple(sorted(found.values(), key=lambda one: (address_order(one.address), one.port)))
+    members = _unique(_members(slices, port, family, place.node))
+    ready = [one for one in members if one.source.ready]
+    hinted = _topology(ready, place)
+    any_ready_here = any(one.local for one in ready)
+    return tuple(
+        Judged(
+            one.endpoint,
+            _why_unfit(one.source, ready_ones=bool(ready)) or hinted.get(one.endpoint, ""),
+            "not local" if not one.local else _why_unfit(one.source, ready_ones=any_ready_here),
+        )
+        for one in members
+    )
 
 
-def _members(
-    slices: Iterable[EndpointSlice], port: ServicePort, family: Family, node: str | None
-) -> Iterator[tuple[Endpoint, SliceEndpoint]]:
+def _why_unfit(source: SliceEndpoint, *, ready_ones: bool) -> str:
+    """Return why an endpoint's conditions keep it from new connections, or ""."""
+    if source.ready:
+        return ""
+    if source.draining:
+        return "terminating" if ready_ones else ""
+    conditions = source.conditions
+    return "terminating, no longer serving" if conditions is not None and conditions.terminating else "not ready"
+
+
+def _topology(ready: list[_Member], place: Place) -> dict[Endpoint, str]:
+    """Return the ready endpoints that hints leave to others, with the reason; none where the hints are not followed.
+
+    Hints are followed if every ready endpoint has one of the kind and at least one is for this node or zone; those for
+    nodes come before those for zones.
+    """
+    for kind, here in (("node", place.node or ""), ("zone", place.zone)):
+        hints = {one.endpoint: _hints(one.source, kind) for one in ready}
+        if here and all(hints.values()) and any(here in names for names in hints.values()):
+            return {endpoint: f"other {kind}" for endpoint, names in hints.items() if here not in names}
+    return {}
+
+
+def _hints(source: SliceEndpoint, kind: str) -> tuple[str, ...]:
+    if source.hints is None:
+        return ()
+    return tuple(one.name for one in (source.hints.for_nodes if kind == "node" else source.hints.for_zones) or ())
+
+
+def _unique(members: Iterable[_Member]) -> list[_Member]:
+    """Keep one of each address and port, in canonical order: the one in the best condition, then the nearest."""
+    best: dict[tuple[Address, Port], _Member] = {}
+    for one in members:
+        key = (one.endpoint.address, one.endpoint.port)
+        if key not in best or _rank(one) < _rank(best[key]):
+            best[key] = one
+    return sorted(best.values(), key=lambda one: (address_order(one.endpoint.address), one.endpoint.port))
+
+
+def _rank(one: _Member) -> tuple[object, ...]:
+    source = one.source
+    terminating = source.conditions is not None and source.conditions.terminating is True
+    named = (source.node_name is None, source.node_name or "")
+    return (
+        terminating,
+        not source.ready,
+        not source.draining,
+        not one.local,
+        *named,
+        _hints(source, "node"),
+        _hints(source, "zone"),
+    )
+
+
+def _members(slices: Iterable[EndpointSlice], port: ServicePort, family: Family, node: str | None) -> Iterator[_Member]:
     """Yield every endpoint that the slices give a Service port, whatever its condition."""
     for part in slices:
         if part.address_type != family or LABEL_HEADLESS in part.labels:
@@ -52,8 +129,9 @@ def _members(
             for one in part.ports or ()
             if one.port is not None and (one.name or "") == port.name and (one.protocol or TCP) == port.protocol
         ]
-        for endpoint in part.endpoints or ():
-            if endpoint.addresses:
-                on_node = node is None or endpoint.node_name is None or endpoint.node_name == node
+        for source in part.endpoints or ():
+            if source.addresses:
+                local = node is not None and source.node_name == node
+                on_node = local or node is None or source.node_name is None
                 for number in numbers:
-                    yield Endpoint(endpoint.addresses[0], number, on_node), endpoint
+                    yield _Member(Endpoint(source.addresses[0], number, on_node), source, local)

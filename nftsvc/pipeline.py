@@ -3,12 +3,14 @@
 paths -> sources.manifests -> decode -> State -> settings, plan -> ruleset -> changes -> render -> kernel
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from nftsvc.changes import ELEMENTS_PER_TRANSACTION, compare
-from nftsvc.errors import InputError, KernelError, Problem, Severity
+from nftsvc.errors import InputError, KernelError, Problem, Severity, UsageError
+from nftsvc.explain import Explanation, Packet, explain
 from nftsvc.kernel import elements_per_transaction, load_privately
 from nftsvc.plan import Plan, make_plan
 from nftsvc.render import Renderer
@@ -16,7 +18,7 @@ from nftsvc.ruleset import EMPTY, Ruleset
 from nftsvc.settings import settings_for
 from nftsvc.sources.manifests import Loaded, load
 from nftsvc.state import State
-from nftsvc.values import FAMILIES, Family
+from nftsvc.values import FAMILIES, Address, Family, Port, Protocol, quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ def plan_from_manifests(
     stdin: BinaryIO | None = None,
     node: str | None = None,
     families: Iterable[Family] = FAMILIES,
+    overrides: Sequence[str] = (),
 ) -> Planned:
     """Read manifests and say what the node must do.
 
@@ -43,7 +46,7 @@ def plan_from_manifests(
     if loaded.errors:
         raise InputError(loaded.errors)
     state = State.of(loaded.objects)
-    plan = make_plan(state, settings_for(state.nodes, node, families))
+    plan = make_plan(state, settings_for(state, node, families, overrides))
     warnings = sorted(map(loaded.locate, plan.problems), key=_place)
     if node is None and len(state.nodes) > 1:
         message = f"the input has {len(state.nodes)} Nodes: without --node the ruleset is for none in particular"
@@ -57,6 +60,52 @@ def _place(problem: Problem) -> tuple[str, int, int]:
     """Sort problems by where their object was read; those of one object keep their order."""
     origin = problem.origin
     return ("", 0, 0) if origin is None else (origin.file, origin.document, origin.item or 0)
+
+
+def explain_packet(
+    planned: Planned, source: str, target: str, interface: str | None = None, own: Sequence[str] = ()
+) -> Explanation:
+    """Say what happens to a packet from `source` (or `node`, this node itself) to `target` (`address:port/protocol`).
+
+    `own` are more addresses of the node. UsageError says what is wrong with one of them.
+    """
+    destination, port, protocol = _target(target)
+    if source == "node":
+        known = planned.plan.settings.addresses.get(destination.family)
+        if known is None:
+            raise UsageError(f"--from node: the input does not say which {destination.family} address the node has")
+        sender = known
+    else:
+        sender = _address("--from", source)
+    if sender.family != destination.family:
+        raise UsageError(f"--from {sender} --to {destination}: not of the same IP family")
+    packet = Packet(sender, destination, port, protocol, interface)
+    return explain(planned.state, planned.plan, packet, [_address("--local", one) for one in own])
+
+
+_TARGET = re.compile(r"(\[(?P<six>[^]]*)\]|(?P<four>[^:/]*)):(?P<port>[0-9]{1,5})(/(?P<protocol>\w+))?", re.ASCII)
+
+
+def _target(text: str) -> tuple[Address, Port, Protocol]:
+    match = _TARGET.fullmatch(text)
+    if match is None:
+        raise UsageError(f"--to {quoted(text)}: not ADDRESS:PORT or ADDRESS:PORT/PROTOCOL (IPv6: [2001:db8::1]:80)")
+    try:
+        port = Port.parse(int(match["port"]))
+        return (
+            _address("--to", match["six"] or match["four"]),
+            port,
+            Protocol.parse((match["protocol"] or "TCP").upper()),
+        )
+    except ValueError as error:
+        raise UsageError(f"--to {quoted(text)}: {error}") from error
+
+
+def _address(option: str, text: str) -> Address:
+    try:
+        return Address.parse(text)
+    except ValueError as error:
+        raise UsageError(f"{option} {quoted(text)}: {error}") from error
 
 
 def check_in_kernel(ruleset: Ruleset, renderer: Renderer) -> None:

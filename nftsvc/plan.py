@@ -1,82 +1,118 @@
-"""What must be forwarded and what rejected, in words of the domain: no nft here.
+"""What must be forwarded, masqueraded, rejected and dropped, in words of the domain: no nft here.
 
 In: the State and the settings of one node. Out: a Plan: for each Service port and family its frontends (where clients
 knock) and its endpoints (who answers). Every claim of an address or node port has one owner: the older Service. Next in
-the route: `nftsvc.ruleset`, which puts the plan into nftables.
+the route: `nftsvc.ruleset`, which puts the plan into nftables, and `nftsvc.explain`, which puts it into words.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from nftsvc.endpoints import Endpoint, usable
+from nftsvc.claims import Claims
+from nftsvc.endpoints import Endpoint, Judged, Place, judge
 from nftsvc.errors import Problem, Severity
+from nftsvc.frontends import Frontend, frontends_of, is_external
 from nftsvc.objects import LABEL_PROXY_NAME, EndpointSlice, Service, ServicePort, ServiceSpec
-from nftsvc.selectors import families_of, slices_from_endpoints, slices_from_pods
+from nftsvc.selectors import families_of, slices_of, topology_mode_auto
 from nftsvc.settings import NodeSettings
 from nftsvc.state import ServiceKey, State
-from nftsvc.values import Address, ClusterIP, Family, Port, Protocol
+from nftsvc.values import Address, ClusterIP, Family, Protocol
+
+# The API server's default for sessionAffinityConfig.clientIP.timeoutSeconds.
+AFFINITY_SECONDS = 10800
 
 
-class FrontendKind(StrEnum):
-    """The ways into a Service."""
+class Refusal(StrEnum):
+    """What becomes of a new connection to a Service that leads to no endpoint."""
 
-    CLUSTER_IP = "ClusterIP"
-    NODE_PORT = "NodePort"
+    REJECT = "reject"
+    DROP = "drop"
 
 
-@dataclass(frozen=True, slots=True)
-class Frontend:
-    """Where clients knock: an address and port, or a node port (address None: the node's own addresses).
+class Masquerade(StrEnum):
+    """Whose connections through a frontend take this node's address as their source, so that answers come back here."""
 
-    `masquerade` says that connections through it always take this node's address as their source, so that the answers
-    come back this way.
-    """
-
-    kind: FrontendKind
-    address: Address | None
-    port: Port
-    masquerade: bool = False
+    EVERYBODY = "everybody"
+    OTHERS_THAN_LOCAL_PODS = "all but local Pods"
+    THIS_NODE = "this node"
+    NOBODY = "nobody"
 
 
 @dataclass(frozen=True, slots=True)
 class PortPlan:
-    """One Service port in one family. No endpoints means: reject."""
+    """One Service port in one family.
+
+    `cluster` are the endpoints for who may use all of the cluster's, `local` those for who may use this node's only.
+    `affinity` is for how many seconds a client comes back to the endpoint it had, 0 for not at all.
+    """
 
     service: ServiceKey
     port: str
     family: Family
     protocol: Protocol
     frontends: tuple[Frontend, ...]
-    endpoints: tuple[Endpoint, ...]
+    cluster: tuple[Endpoint, ...]
+    local: tuple[Endpoint, ...] = ()
+    affinity: int = 0
 
     @property
     def name(self) -> str:
         """Write `namespace/name:port`, or `namespace/name` for an unnamed port."""
         return f"{self.service}:{self.port}" if self.port else str(self.service)
 
+    def endpoints(self, frontend: Frontend, *, inside: bool) -> tuple[Endpoint, ...]:
+        """Return where a frontend leads. `inside` is a client that is this node itself or a Pod of its own.
+
+        Traffic policy Local keeps to this node's endpoints; for external frontends (not the cluster IP) it does so for
+        clients outside only, because the others would not reach another node's load balancer anyway.
+        """
+        if not frontend.local_policy or (inside and frontend.external):
+            return self.cluster
+        return self.local
+
+    @property
+    def refusal(self) -> Refusal:
+        """What meets a client that no endpoint is there for: silence if others would be served."""
+        return Refusal.DROP if self.cluster else Refusal.REJECT
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a node must do: the Service ports, sorted by Service, port and family; Services left out, with the reason.
 
-    `problems` are warnings: nothing in them keeps the rest from working.
+    `cluster_ips` are the addresses that are some Service's, whoever serves which of their ports. `problems` are
+    warnings: nothing in them keeps the rest from working.
     """
 
     settings: NodeSettings
     ports: tuple[PortPlan, ...]
+    cluster_ips: tuple[Address, ...] = ()
     skipped: tuple[tuple[ServiceKey, str], ...] = ()
     problems: tuple[Problem, ...] = ()
+
+    def masquerade(self, frontend: Frontend, family: Family) -> Masquerade:
+        """Say whose connections through a frontend are masqueraded (a client that reaches itself always is)."""
+        if frontend.external:
+            return Masquerade.THIS_NODE if frontend.local_policy else Masquerade.EVERYBODY
+        return self.cluster_ip_masquerade(family)
+
+    def cluster_ip_masquerade(self, family: Family) -> Masquerade:
+        """Say whose connections to cluster IPs are masqueraded."""
+        if self.settings.masquerade_all:
+            return Masquerade.EVERYBODY
+        return Masquerade.OTHERS_THAN_LOCAL_PODS if family in self.settings.detectors else Masquerade.NOBODY
 
 
 def make_plan(state: State, settings: NodeSettings) -> Plan:
     """Say what the node must do for every Service of the state."""
-    claims = _Claims()
+    claims = Claims()
     ports: list[PortPlan] = []
     skipped: list[tuple[ServiceKey, str]] = []
     problems: list[Problem] = []
+    cluster_ips: set[Address] = set()
     for key, service in sorted(state.services.items(), key=lambda item: _seniority(*item)):
-        reason = _why_skipped(service)
+        reason = why_skipped(service)
         if reason:
             skipped.append((key, reason))
             continue
@@ -84,23 +120,34 @@ def make_plan(state: State, settings: NodeSettings) -> Plan:
             message = "not allocated yet, so the Service is left out (the API server sets it)"
             problems.append(Problem(message, "spec.clusterIP", service.ref, severity=Severity.WARNING))
             continue
-        problems += _unserved(service)
-        slices = _slices_of(state, key, service)
+        problems += _unclear(state, key, service, settings)
+        cluster_ips.update(one for one in service.addresses if one.family in families_of(service))
+        slices = slices_of(state, key, service)
         ports += _service_ports(key, service, slices, settings, claims)
     ports.sort(key=lambda one: (one.service, one.port, one.protocol, one.family))
     problems += claims.refused
     problems += _node_ports_everywhere(ports, settings)
-    return Plan(settings, tuple(ports), tuple(sorted(skipped)), tuple(sorted(problems, key=str)))
+    return Plan(
+        settings,
+        tuple(ports),
+        tuple(sorted(one for one in cluster_ips if one.family in settings.families)),
+        tuple(sorted(skipped)),
+        tuple(sorted(problems, key=str)),
+    )
 
 
 def _node_ports_everywhere(ports: list[PortPlan], settings: NodeSettings) -> Iterator[Problem]:
-    """Yield a warning where node ports answer on every address only because the node's are not known."""
+    """Yield a warning where node ports answer on every address and nobody asked for that."""
     families = {port.family for port in ports if any(one.address is None for one in port.frontends)}
-    unknown = [family for family in settings.families if family in families - settings.node_port_addresses.keys()]
-    if unknown:
-        message = (
-            f"node ports answer on every {' and '.join(unknown)} address of the machine: no Node says which is its own"
+    limited = settings.node_port_addresses.keys() | settings.node_port_networks.keys()
+    unknown = [family for family in settings.families if family in families - limited]
+    if unknown and not settings.node_ports_everywhere:
+        why = (
+            "nodePortAddresses has no network of that family"
+            if settings.node_port_networks
+            else "no Node says which is its own"
         )
+        message = f"node ports answer on every {' and '.join(unknown)} address of the machine: {why}"
         yield Problem(message, severity=Severity.WARNING)
 
 
@@ -110,7 +157,7 @@ def _seniority(key: ServiceKey, service: Service) -> tuple[bool, str, ServiceKey
     return (created is None, created or "", key)
 
 
-def _why_skipped(service: Service) -> str:
+def why_skipped(service: Service) -> str:
     """Return why a Service is not this proxy's business, or "" if it is."""
     spec = service.spec or ServiceSpec()
     if spec.type == "ExternalName":
@@ -122,54 +169,27 @@ def _why_skipped(service: Service) -> str:
     return ""
 
 
-def _unserved(service: Service) -> Iterator[Problem]:
-    """Yield a warning for each field that asks for something this version does not do yet."""
+def _unclear(state: State, key: ServiceKey, service: Service, settings: NodeSettings) -> Iterator[Problem]:
+    """Yield a warning for each field that cannot be followed with this input."""
     spec = service.spec or ServiceSpec()
-    balancer = service.status.load_balancer if service.status is not None else None
-    external = any(port.node_port for port in spec.ports or ())
-    for asked, field, message in (
-        (spec.session_affinity == "ClientIP", "spec.sessionAffinity", "ClientIP is not served yet, treated as None"),
-        (
-            spec.internal_traffic_policy == "Local",
-            "spec.internalTrafficPolicy",
-            "Local is not served yet, treated as Cluster",
-        ),
-        (
-            external and spec.external_traffic_policy == "Local",
-            "spec.externalTrafficPolicy",
-            "Local is not served yet, treated as Cluster",
-        ),
-        (bool(spec.traffic_distribution), "spec.trafficDistribution", "not served yet, all endpoints are used alike"),
-        (bool(spec.external_ips), "spec.externalIPs", "not served yet, ignored"),
-        (
-            balancer is not None and any(one.ip for one in balancer.ingress or ()),
-            "status.loadBalancer.ingress",
-            "not served yet, ignored",
-        ),
-    ):
-        if asked:
+    policies = [("spec.internalTrafficPolicy", spec.internal_traffic_policy)]
+    if is_external(service):
+        policies.append(("spec.externalTrafficPolicy", spec.external_traffic_policy))
+    for field, policy in policies:
+        if policy == "Local" and settings.name is None:
+            message = "Local, but it is not said which node the ruleset is for: no endpoint counts as local"
             yield Problem(message, field, service.ref, severity=Severity.WARNING)
-
-
-def _slices_of(state: State, key: ServiceKey, service: Service) -> tuple[EndpointSlice, ...]:
-    """Return a Service's slices: its own, else those its Endpoints amount to, else those its selector does."""
-    if key in state.slices:
-        return state.slices[key]
-    if key in state.endpoints:
-        return slices_from_endpoints(state.endpoints[key], service)
-    selector = (service.spec.selector if service.spec is not None else None) or {}
-    return slices_from_pods(service, state.candidates(key.namespace, selector))
+    if topology_mode_auto(service) and key not in state.slices and key not in state.endpoints:
+        message = "topology-aware routing takes slices with hints; without them all endpoints are used alike"
+        yield Problem(message, "metadata.annotations", service.ref, severity=Severity.WARNING)
 
 
 def _service_ports(
-    key: ServiceKey,
-    service: Service,
-    slices: tuple[EndpointSlice, ...],
-    settings: NodeSettings,
-    claims: "_Claims",
+    key: ServiceKey, service: Service, slices: tuple[EndpointSlice, ...], settings: NodeSettings, claims: Claims
 ) -> Iterator[PortPlan]:
     """Yield the plan of each port in each family the Service has an address in and the node serves."""
     spec = service.spec or ServiceSpec()
+    place = Place(settings.name, settings.zone)
     for index, port in enumerate(spec.ports or ()):
         for address in service.addresses:
             family = address.family
@@ -177,51 +197,38 @@ def _service_ports(
                 continue
             frontends = tuple(
                 frontend
-                for frontend in _frontends(port, address)
+                for frontend in frontends_of(service, port, address, settings.addresses.get(family))
                 if claims.grant(service, index, family, port.protocol, frontend)
             )
             if frontends:
-                endpoints = usable(slices, port, family, settings.name)
-                yield PortPlan(key, port.name, family, port.protocol, frontends, endpoints)
+                judged = judge(slices, port, family, place)
+                yield _port_plan(key, service, port, family, frontends, judged)
 
 
-def _frontends(port: ServicePort, address: Address) -> Iterator[Frontend]:
-    if port.port:
-        yield Frontend(FrontendKind.CLUSTER_IP, address, port.port)
-    if port.node_port:
-        yield Frontend(FrontendKind.NODE_PORT, None, port.node_port, masquerade=True)
+def _port_plan(
+    key: ServiceKey,
+    service: Service,
+    port: ServicePort,
+    family: Family,
+    frontends: tuple[Frontend, ...],
+    judged: tuple[Judged, ...],
+) -> PortPlan:
+    keeps_local = any(one.local_policy for one in frontends)
+    return PortPlan(
+        service=key,
+        port=port.name,
+        family=family,
+        protocol=port.protocol,
+        frontends=frontends,
+        cluster=tuple(one.endpoint for one in judged if not one.not_in_cluster),
+        local=tuple(one.endpoint for one in judged if keeps_local and not one.not_local),
+        affinity=_affinity(service),
+    )
 
 
-class _Claims:
-    """Who owns which address:port and node port. First come, first served; so ask in order of seniority.
-
-    A node port belongs to one Service in all families, as the API server allocates it.
-    """
-
-    def __init__(self) -> None:
-        self._owners: dict[tuple[Family | None, str, Address | None, int], Service] = {}
-        self._refused: dict[Problem, None] = {}
-
-    @property
-    def refused(self) -> tuple[Problem, ...]:
-        """A warning for every claim that came too late."""
-        return tuple(self._refused)
-
-    def grant(self, service: Service, index: int, family: Family, protocol: str, frontend: Frontend) -> bool:
-        """Give the frontend to the Service unless another Service owns it; remember the refusal."""
-        claim = (family if frontend.address is not None else None, protocol, frontend.address, frontend.port)
-        owner = self._owners.setdefault(claim, service)
-        if owner is service:
-            return True
-        if frontend.address is None:
-            field, what = f"spec.ports[{index}].nodePort", f"{frontend.port}/{protocol}"
-        else:
-            field, what = "spec.clusterIPs", _authority(frontend.address, frontend.port, protocol)
-        message = f"{what} belongs to the older {owner.ref}, ignored here"
-        self._refused[Problem(message, field, service.ref, severity=Severity.WARNING)] = None
-        return False
-
-
-def _authority(address: Address, port: int, protocol: str) -> str:
-    host = f"[{address}]" if address.family == Family.IPV6 else address
-    return f"{host}:{port}/{protocol}"
+def _affinity(service: Service) -> int:
+    spec = service.spec or ServiceSpec()
+    if spec.session_affinity != "ClientIP":
+        return 0
+    client_ip = spec.session_affinity_config.client_ip if spec.session_affinity_config is not None else None
+    return int((client_ip.timeout_seconds if client_ip is not None else None) or AFFINITY_SECONDS)

@@ -28,7 +28,7 @@ from nftsvc.changes import (
 from nftsvc.errors import UsageError
 from nftsvc.ruleset import NFT_FAMILY, TABLE, Key, Ruleset
 
-_KEY = re.compile(r"[0-9a-z.: ]+")
+_KEY = re.compile(r"[0-9a-z.: ]+(/[0-9]{1,3})?")
 _VALUE = re.compile(r"[0-9a-z.: -]+")
 _COMMENT = re.compile(r"[0-9A-Za-z.:/~ -]*")
 

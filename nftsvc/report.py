@@ -1,5 +1,6 @@
 """What people read: problems, summaries, the table of Services. Everything goes to the console it is given."""
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
@@ -9,6 +10,7 @@ from rich.text import Text
 
 from nftsvc.changes import Changes
 from nftsvc.errors import Problem, Severity, printable
+from nftsvc.explain import Explanation, Outcome
 from nftsvc.pipeline import Planned
 from nftsvc.plan import Plan, PortPlan
 from nftsvc.state import ServiceKey
@@ -35,7 +37,7 @@ def print_input_summary(console: Console, planned: Planned, *, verbose: bool) ->
     print_problems(console, planned.warnings)
     node = f" for node {plan.settings.name}" if plan.settings.name else ""
     served = {port.service for port in plan.ports}
-    endpoints = {(one.address, one.port) for port in plan.ports for one in port.endpoints}
+    endpoints = {(one.address, one.port) for port in plan.ports for one in (*port.cluster, *port.local)}
     summary = f"{_count(len(served), 'Service')}, {_count(len(endpoints), 'endpoint')}{node}"
     console.print(summary, markup=False, highlight=False, soft_wrap=True)
     others = sum(loaded.skipped.values())
@@ -79,7 +81,7 @@ def service_table(plan: Plan) -> Table:
 
 def _row(ports: Sequence[PortPlan]) -> tuple[str, ...]:
     frontends = [frontend for port in ports for frontend in port.frontends]
-    endpoints = [authority(one.address, one.port) for port in ports for one in port.endpoints]
+    endpoints = [authority(one.address, one.port) for port in ports for one in port.cluster]
     node_ports = {str(one.port) for one in frontends if one.address is None}
     return (
         ports[0].name,
@@ -108,3 +110,57 @@ def bars(counts: Sequence[tuple[str, int]], width: int = 40) -> Table:
 def family_names(families: Iterable[Family]) -> str:
     """Write families as in `IPv4 and IPv6`."""
     return " and ".join(families)
+
+
+_OUTCOME_STYLES = {Outcome.FORWARD: "bold green", Outcome.REJECT: "bold red", Outcome.DROP: "bold red"}
+
+
+def print_explanation(console: Console, found: Explanation) -> None:
+    """Print what happens to a packet: the outcome, the steps that led there, then every endpoint."""
+    packet = found.packet
+    asked = f"{packet.source} -> {authority(packet.destination, packet.port)}/{packet.protocol}"
+    print_line(console, found.outcome, asked, _OUTCOME_STYLES.get(found.outcome, "bold"))
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for topic, text in found.steps:
+        table.add_row(topic, Text(printable(text)))
+    for one in found.reached:
+        source = "sees an address of this node" if one.masqueraded else f"sees {packet.source}"
+        share = f"1/{one.share.denominator}" if one.share.denominator > 1 else "always"
+        table.add_row("", Text(f"{authority(one.endpoint.address, one.endpoint.port)}  {share}  {source} ({one.why})"))
+    for left in found.left_out:
+        table.add_row("", Text(f"{authority(left.endpoint.address, left.endpoint.port)}  not: {left.reason}"))
+    console.print(table)
+
+
+def explanation_json(found: Explanation) -> str:
+    """Return the same as JSON, for scripts; shares are numbers from 0 to 1."""
+    packet, frontend = found.packet, found.frontend
+    return json.dumps(
+        {
+            "from": packet.source,
+            "to": authority(packet.destination, packet.port),
+            "protocol": packet.protocol,
+            "outcome": found.outcome,
+            "service": found.service or None,
+            "frontend": frontend.kind if frontend is not None else None,
+            "affinitySeconds": found.affinity or None,
+            "endpoints": [
+                {
+                    "address": one.endpoint.address,
+                    "port": one.endpoint.port,
+                    "share": round(float(one.share), 6),
+                    "masqueraded": one.masqueraded,
+                    "why": one.why,
+                }
+                for one in found.reached
+            ],
+            "leftOut": [
+                {"address": one.endpoint.address, "port": one.endpoint.port, "reason": one.reason}
+                for one in found.left_out
+            ],
+            "steps": [{"topic": topic, "text": text} for topic, text in found.steps],
+        },
+        indent=2,
+    )

@@ -1,12 +1,15 @@
 """The endpoints controller's work, for input without a control plane: Pods and a selector become EndpointSlices.
 
-In: a Service and the Pods of its namespace. Out: the slices that the EndpointSlice controller would keep for it
-(source: Kubernetes staging/src/k8s.io/endpointslice, v1.36), so that everything after this sees one form only.
-Endpoints objects become slices here, too, as the mirroring controller would make them.
+In: a Service, the Pods of its namespace, the zones of the Nodes. Out: the slices that the EndpointSlice controller
+would keep for it (source: Kubernetes staging/src/k8s.io/endpointslice, v1.36), so that everything after this sees one
+form only. Endpoints objects become slices here, too, as the mirroring controller would make them.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
+
+import msgspec
 
 from nftsvc.objects import (
     LABEL_SERVICE_NAME,
@@ -14,9 +17,11 @@ from nftsvc.objects import (
     Container,
     EndpointAddress,
     EndpointConditions,
+    EndpointHints,
     EndpointPort,
     Endpoints,
     EndpointSlice,
+    Hint,
     ObjectMeta,
     Pod,
     Service,
@@ -24,20 +29,37 @@ from nftsvc.objects import (
     ServiceSpec,
     SliceEndpoint,
 )
+from nftsvc.state import ServiceKey, State
 from nftsvc.values import Address, Family, Label, Port, Subdomain
 
+_TOPOLOGY_ANNOTATIONS = ("service.kubernetes.io/topology-aware-hints", "service.kubernetes.io/topology-mode")
 _FINISHED = ("Succeeded", "Failed")
 _PortSet = tuple[tuple[str, str, int], ...]
 
 
-def slices_from_pods(service: Service, pods: Iterable[Pod]) -> tuple[EndpointSlice, ...]:
-    """Evaluate the Service's selector over the Pods of its namespace.
+def slices_of(state: State, key: ServiceKey, service: Service) -> tuple[EndpointSlice, ...]:
+    """Return a Service's slices: its own, else those its Endpoints amount to, else those its selector does."""
+    if key in state.slices:
+        return state.slices[key]
+    if key in state.endpoints:
+        return slices_from_endpoints(state.endpoints[key], service)
+    selector = (service.spec.selector if service.spec is not None else None) or {}
+    zones = {name: node.zone for name, node in state.nodes.items()}
+    return slices_from_pods(service, state.candidates(key.namespace, selector), zones)
+
+
+def slices_from_pods(
+    service: Service, pods: Iterable[Pod], zones: Mapping[str, str] = MappingProxyType({})
+) -> tuple[EndpointSlice, ...]:
+    """Evaluate the Service's selector over the Pods of its namespace; `zones` says which zone each Node is in.
 
     One slice for each IP family of the Service and each distinct set of port numbers that its ports resolve to: Pods
     whose same-named container port has different numbers land in different slices. A Pod without an address, or one
-    that has finished, is no endpoint. A Pod without the named port is an endpoint for the other ports only.
+    that has finished, is no endpoint. A Pod without the named port is an endpoint for the other ports only. Ready
+    endpoints get the hints that `trafficDistribution` asks for.
     """
     spec = service.spec or ServiceSpec()
+    hints_for = _hinting(service, zones)
     selector = spec.selector or {}
     if not selector or spec.type == "ExternalName":
         return ()
@@ -47,13 +69,41 @@ def slices_from_pods(service: Service, pods: Iterable[Pod]) -> tuple[EndpointSli
             ports = tuple(_resolved(spec.ports or (), pod))
             for family in families_of(service):
                 for address in _addresses(pod, family):
-                    groups[family, ports].append(
-                        _endpoint(pod, address, publish=bool(spec.publish_not_ready_addresses))
-                    )
+                    endpoint = _endpoint(pod, address, publish=bool(spec.publish_not_ready_addresses))
+                    groups[family, ports].append(msgspec.structs.replace(endpoint, hints=hints_for(endpoint)))
     return tuple(
         _slice(service, family, ports, endpoints, number)
         for number, ((family, ports), endpoints) in enumerate(sorted(groups.items(), key=lambda item: item[0]))
     )
+
+
+def _hinting(service: Service, zones: Mapping[str, str]) -> Callable[[SliceEndpoint], EndpointHints | None]:
+    """Return what gives an endpoint its hints, as the controller does for `trafficDistribution` (KEP-4444, KEP-3015).
+
+    PreferClose is the old name of PreferSameZone; values that are not known give none, and neither does anything while
+    the annotation for topology-aware routing is on, which comes first.
+    """
+    wanted = (service.spec.traffic_distribution if service.spec is not None else None) or ""
+    by_node = wanted == "PreferSameNode"
+    on = by_node or wanted in ("PreferClose", "PreferSameZone")
+
+    def hints(endpoint: SliceEndpoint) -> EndpointHints | None:
+        if not (on and endpoint.ready) or topology_mode_auto(service):
+            return None
+        node = endpoint.node_name or ""
+        zone = zones.get(node, "")
+        return EndpointHints(
+            for_zones=(Hint(name=zone),) if zone else None, for_nodes=(Hint(name=node),) if by_node and node else None
+        )
+
+    return hints
+
+
+def topology_mode_auto(service: Service) -> bool:
+    """Tell whether a Service asks for topology-aware routing, whose shares depend on the Nodes' processors."""
+    annotations = service.metadata.annotations or {}
+    value = next((annotations[name] for name in _TOPOLOGY_ANNOTATIONS if name in annotations), "")
+    return value in ("Auto", "auto")
 
 
 def families_of(service: Service) -> tuple[Family, ...]:

@@ -1,14 +1,51 @@
 """What one node has to know about itself to make its ruleset.
 
-In: the Node objects of the input and what the user said. Out: NodeSettings.
+In: the Node and NodeConfiguration objects of the input and what the user said. Out: NodeSettings. What the user said
+comes first, then the node's own NodeConfiguration, then one without a name, then the Node object, then the defaults of
+kube-proxy's nftables mode.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
+import msgspec
+
+from nftsvc.decode import decode
 from nftsvc.errors import UsageError
-from nftsvc.objects import NODE_IP_TYPES, Node
-from nftsvc.values import FAMILIES, Address, Family, is_subdomain, quoted
+from nftsvc.objects import NODE_IP_TYPES, Node, NodeConfiguration, NodeConfigurationSpec
+from nftsvc.state import State
+from nftsvc.values import FAMILIES, Address, Family, NodePortAddress, Prefix, is_subdomain, quoted, without_overlaps
+
+
+class DetectorKind(StrEnum):
+    """By what a packet of one of this node's own Pods is told."""
+
+    SOURCE = "source"
+    INTERFACE = "interface"
+    INTERFACE_PREFIX = "interface prefix"
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """Tells this node's own Pods from everybody else (`detectLocalMode`).
+
+    `value` is a network that their addresses are in, the interface that their packets come in on, or how the names of
+    such interfaces begin.
+    """
+
+    kind: DetectorKind
+    value: str
+
+    def __str__(self) -> str:
+        """Write what makes a packet one of a local Pod."""
+        match self.kind:
+            case DetectorKind.SOURCE:
+                return f"source in {self.value}"
+            case DetectorKind.INTERFACE:
+                return f"comes in on {self.value}"
+            case DetectorKind.INTERFACE_PREFIX:
+                return f"comes in on {self.value}*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,34 +53,165 @@ class NodeSettings:
     """The node a ruleset is for.
 
     `name` is the node's name (endpoints with this `nodeName` run here), or None where the ruleset is for no node in
-    particular; then every endpoint may run here. `families` are the IP families to make tables for.
-    `node_port_addresses` are, per family, the addresses on which node ports answer; a family that is not in it answers
-    on every local address but loopback (Kubernetes' default is the node's primary address).
+    particular; then every endpoint may run here, but none is known to. `families` are the IP families to make tables
+    for. `addresses` are the node's primary ones. Node ports answer, per family, on `node_port_addresses` (the node's
+    own, exactly these), else on the local addresses in `node_port_networks`, else on every local address but loopback.
+    A family without a detector knows no local Pods.
     """
 
     name: str | None = None
+    zone: str = ""
     families: tuple[Family, ...] = FAMILIES
+    addresses: Mapping[Family, Address] = field(default_factory=dict)
     node_port_addresses: Mapping[Family, tuple[Address, ...]] = field(default_factory=dict)
+    node_port_networks: Mapping[Family, tuple[Prefix, ...]] = field(default_factory=dict)
+    node_ports_everywhere: bool = False
+    detectors: Mapping[Family, Detector] = field(default_factory=dict)
+    masquerade_all: bool = False
+    service_cidrs: Mapping[Family, tuple[Prefix, ...]] = field(default_factory=dict)
 
 
-def settings_for(nodes: Mapping[str, Node], name: str | None, families: Iterable[Family] = FAMILIES) -> NodeSettings:
+def settings_for(
+    state: State, name: str | None, families: Iterable[Family] = FAMILIES, overrides: Sequence[str] = ()
+) -> NodeSettings:
     """Derive the settings of a node from the input.
 
-    `name` None means the only Node of the input, if it has exactly one. A name that the input's Nodes lack is a
-    UsageError; where the input has no Nodes at all any name will do, and its addresses stay unknown.
+    `name` None means the only Node of the input, if it has exactly one, else the node of its only NodeConfiguration
+    with a name. `overrides` are `field=value[,value]`, with the fields of a NodeConfiguration.
+
+    Raises UsageError for a name that the input's Nodes lack (where the input has no Nodes any name will do), for bad
+    overrides, and where Pods shall be told by the node's podCIDRs and it has none.
     """
+    families = tuple(families)
+    name = _node_name(state, name)
+    node = state.nodes.get(name) if name is not None else None
+    spec = _merged((_parsed(overrides), *(_spec(state.configurations.get(one)) for one in (name or "", ""))))
+    addresses = {family: one for family, one in _addresses(spec, node).items() if family in families}
+    exact, networks, everywhere = _node_ports(spec.node_port_addresses or (), addresses)
+    cidrs = (*(spec.service_cidrs or ()), *state.service_cidrs)
+    return NodeSettings(
+        name=name,
+        zone=spec.zone if spec.zone is not None else (node.zone if node is not None else ""),
+        families=families,
+        addresses=addresses,
+        node_port_addresses=exact,
+        node_port_networks=networks,
+        node_ports_everywhere=everywhere,
+        detectors=_detectors(spec, node, families),
+        masquerade_all=bool(spec.masquerade_all),
+        service_cidrs=_by_family(cidrs),
+    )
+
+
+def _node_name(state: State, name: str | None) -> str | None:
+    nodes, named = state.nodes, [one for one in state.configurations if one]
     if name is None and len(nodes) == 1:
         (name,) = nodes
+    elif name is None and not nodes and len(named) == 1:
+        (name,) = named
     if name is not None and not is_subdomain(name):
         raise UsageError(f"--node {quoted(name)}: not the name of a Node")
     if name is not None and nodes and name not in nodes:
         raise UsageError(f"--node {quoted(name)}: the input has no such Node; it has {', '.join(nodes)}")
-    node = nodes.get(name) if name is not None else None
-    addresses: dict[Family, tuple[Address, ...]] = {}
-    if node is not None:
-        primary = ((family, primary_address(node, family)) for family in families)
-        addresses = {family: (address,) for family, address in primary if address is not None}
-    return NodeSettings(name=name, families=tuple(families), node_port_addresses=addresses)
+    return name
+
+
+def _parsed(overrides: Sequence[str]) -> NodeConfigurationSpec:
+    """Read `field=value` pairs as the fields of a NodeConfiguration; UsageError names every bad one."""
+    raw: dict[str, object] = {}
+    for pair in overrides:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise UsageError(f"--set {quoted(pair)}: not FIELD=VALUE")
+        if key in _LISTS:
+            raw[key] = [part.strip() for part in text.split(",") if part.strip()]
+        else:
+            raw[key] = text == "true" if key in _FLAGS and text in ("true", "false") else text
+    decoded = decode({"apiVersion": NodeConfiguration.API_VERSION, "kind": NodeConfiguration.KIND, "spec": raw})
+    if decoded.problems:
+        fields = (f"--set {one.field.removeprefix('spec.')}: {one.message}" for one in decoded.problems)
+        raise UsageError("\n".join(fields))
+    return _spec(decoded.value if isinstance(decoded.value, NodeConfiguration) else None)
+
+
+_FIELDS = {one.encode_name: one for one in msgspec.structs.fields(NodeConfigurationSpec)}
+_LISTS = tuple(name for name, one in _FIELDS.items() if "tuple" in str(one.type))
+_FLAGS = tuple(name for name, one in _FIELDS.items() if "bool" in str(one.type))
+SETTING_NAMES = tuple(_FIELDS)
+
+
+def _spec(configuration: NodeConfiguration | None) -> NodeConfigurationSpec:
+    spec = configuration.spec if configuration is not None else None
+    return spec if spec is not None else NodeConfigurationSpec()
+
+
+def _merged(specs: Iterable[NodeConfigurationSpec]) -> NodeConfigurationSpec:
+    """Take each field from the first that has it."""
+    merged: dict[str, object] = {}
+    for spec in specs:
+        for name in spec.__struct_fields__:
+            value = getattr(spec, name)
+            if value is not None:
+                merged.setdefault(name, value)
+    return NodeConfigurationSpec(**merged)  # type: ignore[arg-type]
+
+
+def _addresses(spec: NodeConfigurationSpec, node: Node | None) -> dict[Family, Address]:
+    given = {address.family: address for address in spec.addresses or ()}
+    reported = {family: primary_address(node, family) for family in Family} if node is not None else {}
+    return {family: address for family, address in (reported | given).items() if address is not None}
+
+
+_NodePorts = tuple[dict[Family, tuple[Address, ...]], dict[Family, tuple[Prefix, ...]], bool]
+
+
+def _node_ports(entries: Sequence[NodePortAddress], addresses: Mapping[Family, Address]) -> _NodePorts:
+    """Return the exact addresses and the networks that node ports answer on, and whether all were asked for.
+
+    Source: kube-proxy's nodePortAddresses; no entry means `primary`, a family without any of its own is open, and a
+    network of length 0 overrides the rest.
+    """
+    if NodePortAddress.ALL in entries:
+        return {}, {}, True
+    networks = _by_family(one.network for one in entries if one.network is not None)
+    if not networks:
+        return {family: (address,) for family, address in addresses.items()}, {}, False
+    if NodePortAddress.PRIMARY in entries:
+        networks = {
+            family: (*networks.get(family, ()), *((Prefix(addresses[family]),) if family in addresses else ()))
+            for family in networks.keys() | addresses.keys()
+        }
+    return {}, {family: group for family, group in networks.items() if all(one.length for one in group)}, False
+
+
+def _by_family(prefixes: Iterable[Prefix]) -> dict[Family, tuple[Prefix, ...]]:
+    listed = list(prefixes)
+    groups = {family: [one for one in listed if one.family == family] for family in Family}
+    return {family: without_overlaps(group) for family, group in groups.items() if group}
+
+
+def _detectors(spec: NodeConfigurationSpec, node: Node | None, families: Iterable[Family]) -> dict[Family, Detector]:
+    """Say per family how this node's own Pods are told; source: kube-proxy's detectLocalMode."""
+    match spec.detect_local_mode:
+        case "BridgeInterface":
+            found = Detector(DetectorKind.INTERFACE, spec.bridge_interface or "")
+            return dict.fromkeys(families, found)
+        case "InterfaceNamePrefix":
+            found = Detector(DetectorKind.INTERFACE_PREFIX, spec.interface_name_prefix or "")
+            return dict.fromkeys(families, found)
+        case "NodeCIDR":
+            cidrs = spec.pod_cidrs or _pod_cidrs(node)
+            if not cidrs:
+                raise UsageError("detectLocalMode NodeCIDR: neither the Node nor the settings have podCIDRs")
+        case _:
+            cidrs = spec.cluster_cidrs or ()
+    return {one.family: Detector(DetectorKind.SOURCE, one) for one in reversed(cidrs) if one.family in families}
+
+
+def _pod_cidrs(node: Node | None) -> tuple[Prefix, ...]:
+    if node is None or node.spec is None:
+        return ()
+    return node.spec.pod_cidrs or ((node.spec.pod_cidr,) if node.spec.pod_cidr is not None else ())
 
 
 def primary_address(node: Node, family: Family) -> Address | None:

@@ -9,7 +9,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from nftsvc.objects import Endpoints, EndpointSlice, KubernetesObject, Node, Pod, Service
+from nftsvc.objects import (
+    Endpoints,
+    EndpointSlice,
+    KubernetesObject,
+    Node,
+    NodeConfiguration,
+    Pod,
+    Service,
+    ServiceCIDR,
+)
+from nftsvc.values import Prefix
 
 _Item = TypeVar("_Item")
 
@@ -29,8 +39,9 @@ class ServiceKey(NamedTuple):
 class State:
     """Services by key; slices and Endpoints by the Service they belong to; Pods by namespace; Nodes by name.
 
-    Slices and Pods are sorted by name. Slices without the label that names their Service are left out: they belong to
-    nobody (Kubernetes: kubernetes.io/service-name).
+    `configurations` are by the name of their node, "" for any; `service_cidrs` are those of all ServiceCIDRs. Slices
+    and Pods are sorted by name. Slices without the label that names their Service are left out: they belong to nobody
+    (Kubernetes: kubernetes.io/service-name).
     """
 
     services: Mapping[ServiceKey, Service]
@@ -38,6 +49,8 @@ class State:
     endpoints: Mapping[ServiceKey, Endpoints]
     pods: Mapping[str, tuple[Pod, ...]]
     nodes: Mapping[str, Node]
+    configurations: Mapping[str, NodeConfiguration]
+    service_cidrs: tuple[Prefix, ...]
     _labelled: Mapping[tuple[str, str, str], tuple[Pod, ...]]
 
     def candidates(self, namespace: str, selector: Mapping[str, str]) -> tuple[Pod, ...]:
@@ -53,6 +66,8 @@ class State:
         endpoints: dict[ServiceKey, Endpoints] = {}
         pods: dict[str, dict[str, Pod]] = defaultdict(dict)
         nodes: dict[str, Node] = {}
+        configurations: dict[str, NodeConfiguration] = {}
+        cidrs: dict[str, ServiceCIDR] = {}
         for one in objects:
             match one:
                 case Service():
@@ -67,12 +82,20 @@ class State:
                     pods[one.namespace][one.name] = one
                 case Node():
                     nodes[one.name] = one
+                case NodeConfiguration():
+                    configurations[one.name] = one
+                case ServiceCIDR():
+                    cidrs[one.name] = one
         return cls(
             services=dict(sorted(services.items())),
             slices={key: _by_name(group) for key, group in slices.items()},
             endpoints=endpoints,
             pods={namespace: _by_name(group) for namespace, group in pods.items()},
             nodes=dict(sorted(nodes.items())),
+            configurations=dict(sorted(configurations.items())),
+            service_cidrs=tuple(
+                prefix for one in _by_name(cidrs) for prefix in (one.spec.cidrs if one.spec is not None else None) or ()
+            ),
             _labelled=_by_label(pods),
         )
 

@@ -14,12 +14,15 @@ from nftsvc.objects import (
     EndpointSlice,
     KubernetesObject,
     Node,
+    NodeConfiguration,
+    NodeConfigurationSpec,
     Pod,
     Service,
+    ServiceCIDR,
     ServicePort,
     ServiceSpec,
 )
-from nftsvc.values import ClusterIP, is_ip_address, is_label, quoted
+from nftsvc.values import Address, ClusterIP, Prefix, is_ip_address, is_label, quoted
 
 _Item = TypeVar("_Item")
 
@@ -44,7 +47,7 @@ Found = Iterator[Broken]
 
 def problems_of(value: KubernetesObject) -> Found:
     """Yield every rule that the object breaks."""
-    if not value.metadata.name:
+    if not value.metadata.name and not isinstance(value, NodeConfiguration):
         yield Broken("metadata.name", _MISSING)
     match value:
         case Service():
@@ -58,6 +61,10 @@ def problems_of(value: KubernetesObject) -> Found:
                 yield Broken("spec", _MISSING)
         case Node():
             yield from _node(value)
+        case ServiceCIDR():
+            yield from _service_cidr(value)
+        case NodeConfiguration():
+            yield from _configuration(value.spec or NodeConfigurationSpec())
 
 
 def _service(service: Service) -> Found:
@@ -151,6 +158,30 @@ def _node(node: Node) -> Found:
     for index, one in enumerate((node.status.addresses if node.status is not None else None) or ()):
         if one.type in NODE_IP_TYPES and one.address and not is_ip_address(one.address):
             yield Broken(f"status.addresses[{index}].address", f"{quoted(one.address)} is not an IP address")
+
+
+def _service_cidr(value: ServiceCIDR) -> Found:
+    cidrs = (value.spec.cidrs if value.spec is not None else None) or ()
+    if not cidrs:
+        yield Broken("spec.cidrs", _MISSING)
+    yield from _one_per_family(cidrs, "spec.cidrs")
+
+
+def _configuration(spec: NodeConfigurationSpec) -> Found:
+    yield from _one_per_family(spec.addresses or (), "spec.addresses")
+    yield from _one_per_family(spec.pod_cidrs or (), "spec.podCIDRs")
+    yield from _one_per_family(spec.cluster_cidrs or (), "spec.clusterCIDRs")
+    for mode, field, name in (
+        ("BridgeInterface", "spec.bridgeInterface", spec.bridge_interface),
+        ("InterfaceNamePrefix", "spec.interfaceNamePrefix", spec.interface_name_prefix),
+    ):
+        if spec.detect_local_mode == mode and name is None:
+            yield Broken(field, f"missing, but required with detectLocalMode {mode}", ("spec.detectLocalMode",))
+
+
+def _one_per_family(values: Sequence[Address | Prefix], path: str) -> Found:
+    families = [value.family for value in values]
+    yield from _repeated(families, path + "[{}]", lambda family: f"family {family}")
 
 
 def _endpoints(value: Endpoints) -> Found:

@@ -7,6 +7,9 @@ network namespace that the thread was in when the context was made.
 import ctypes
 import os
 import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -18,6 +21,8 @@ LIBRARY = "libnftables.so.1"
 
 _REFUSAL = re.compile(r"^(?P<place>/proc/self/fd/\d+:(?P<line>\d+):[-\d]+: )?Error: (?P<reason>.*)$", re.MULTILINE)
 _NET_ADMIN = 1 << 12
+_NO_JSON = b"have no json callback"
+_STANDARD_ERROR = threading.Lock()
 _ABSENT = "No such file or directory"
 
 
@@ -61,7 +66,8 @@ class Context:
         """Return one table as nft's JSON, or None if there is none. `family` is nft's word for it."""
         self._nft.set_json_output(True)
         try:
-            code, output, error = self._nft.cmd(f"list table {family} {name}")
+            with _without_warnings():
+                code, output, error = self._nft.cmd(f"list table {family} {name}")
         finally:
             self._nft.set_json_output(False)
         if code == 0:
@@ -87,6 +93,35 @@ def _refusal(error: str, text: str) -> Refusal:
     lines = text.splitlines()
     line = lines[number - 1] if 0 < number <= len(lines) else ""
     return Refusal(match["reason"], line, number)
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Keep one warning of nft's from the terminal: that it writes the statement `update @map` as text into its JSON.
+
+    libnftables prints it to the process's standard error itself. Everything else that arrives there meanwhile is passed
+    on afterwards.
+    """
+    with _STANDARD_ERROR, _closing(os.memfd_create("stderr"), os.dup(2)) as (caught, real):
+        os.dup2(caught, 2)
+        try:
+            yield
+        finally:
+            os.dup2(real, 2)
+            os.lseek(caught, 0, os.SEEK_SET)
+            with open(caught, "rb", closefd=False) as file:
+                others = [line for line in file if _NO_JSON not in line]
+            os.write(2, b"".join(others))
+
+
+@contextmanager
+def _closing(*descriptors: int) -> Iterator[tuple[int, ...]]:
+    """Close file descriptors in the end."""
+    try:
+        yield descriptors
+    finally:
+        for one in descriptors:
+            os.close(one)
 
 
 def _require_permission() -> None:

@@ -5,8 +5,9 @@ nft 1.0.6 leaves out of its JSON what a set's type was written as, and table com
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from itertools import zip_longest
 from typing import TypeAlias
 
@@ -60,8 +61,9 @@ def _words(expression: Json) -> Iterator[str]:
             if name == "target":
                 yield str(value)
             yield from _words(value)
-    elif isinstance(expression, str) and expression.startswith("@"):
-        yield expression
+    elif isinstance(expression, str):
+        # nft 1.0.6 has no JSON for the statement that records what packets show; it comes as text.
+        yield from re.findall(r"@[\w-]+", expression)
 
 
 def _of_kind(items: Iterable[Mapping[str, _Fields]], kind: str) -> Iterator[_Fields]:
@@ -100,7 +102,14 @@ def _part(part: Json, kind: Json) -> str | int:
     """Read one part of a key: protocols are listed as numbers, which are the same on every machine; names are not."""
     if kind == "inet_proto":
         return _PROTOCOLS.get(part, str(part))
+    if isinstance(part, dict):
+        network = part["prefix"]
+        return _network(network) if isinstance(network, dict) else ""
     return part if isinstance(part, int) else _canonical(str(part))
+
+
+def _network(prefix: _Fields) -> str:
+    return str(ip_network((str(prefix["addr"]), int(str(prefix["len"])))))
 
 
 def _canonical(text: str) -> str:

@@ -83,7 +83,7 @@ class Case:
             parts = file.relative_to(self.folder).parts
             hidden = any(part.startswith(".") for part in parts)
             known = file.is_dir() or file.suffix in MANIFESTS or hidden or "/".join(parts) in ignored
-            if not known and not (len(parts) == 1 and parts[0] in (*EXPECTATIONS, "notes.md", "case.toml")):
+            if not known and not (len(parts) == 1 and parts[0] in (*EXPECTATIONS, "notes.md", "case.toml", "packets.toml")):
                 yield file
 
     @property

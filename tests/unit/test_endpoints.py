@@ -1,10 +1,11 @@
 """Which endpoints a node may use for one port of a Service."""
 
+from collections.abc import Iterable
 from itertools import permutations
 
 import pytest
 
-from nftsvc.endpoints import Endpoint, usable
+from nftsvc.endpoints import Endpoint, Place, judge
 from nftsvc.objects import (
     LABEL_HEADLESS,
     EndpointConditions,
@@ -18,6 +19,13 @@ from nftsvc.values import Address, Family, Label, Port, Protocol, Subdomain
 
 HTTP = ServicePort(name=Label("http"), port=Port(80))
 UNNAMED = ServicePort(port=Port(80))
+
+
+def usable(
+    slices: Iterable[EndpointSlice], port: ServicePort, family: Family, node: str | None
+) -> tuple[Endpoint, ...]:
+    judged = judge(slices, port, family, Place(node, ""))
+    return tuple(one.endpoint for one in judged if not one.not_in_cluster)
 
 
 def endpoint(address: str, *, ready: bool | None = True, node: str | None = None) -> SliceEndpoint:

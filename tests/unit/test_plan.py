@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from nftsvc.errors import Severity
-from nftsvc.plan import Frontend, FrontendKind, Plan, PortPlan
+from nftsvc.frontends import Frontend, FrontendKind
+from nftsvc.plan import Masquerade, Plan, PortPlan
 from nftsvc.state import ServiceKey
 from nftsvc.values import FAMILIES, Address, Family, Port
 from tests.support.builders import Raw, endpoint_slice, plan_of, service
@@ -31,7 +32,7 @@ def owners(plan: Plan) -> dict[tuple[str | None, int, str], set[str]]:
 
 
 def endpoints(port: PortPlan) -> list[tuple[str, int]]:
-    return [(one.address, one.port) for one in port.endpoints]
+    return [(one.address, one.port) for one in port.cluster]
 
 
 def the_port(plan: Plan) -> PortPlan:
@@ -63,16 +64,18 @@ def old_endpoints(name: str, addresses: Iterable[str], port: int = 8080) -> Raw:
 
 
 def test_cluster_ip_and_node_port_are_two_ways_in_and_only_the_node_port_masquerades() -> None:
-    port = the_port(plan_of(service("web", ["10.96.0.1"], [{"port": 80, "nodePort": 30080}])))
+    plan = plan_of(service("web", ["10.96.0.1"], [{"port": 80, "nodePort": 30080}]))
+    port = the_port(plan)
+    assert [plan.masquerade(one, port.family) for one in port.frontends] == [Masquerade.NOBODY, Masquerade.EVERYBODY]
     assert port.frontends == (
-        Frontend(FrontendKind.CLUSTER_IP, Address("10.96.0.1"), Port(80), masquerade=False),
-        Frontend(FrontendKind.NODE_PORT, None, Port(30080), masquerade=True),
+        Frontend(FrontendKind.CLUSTER_IP, Address("10.96.0.1"), Port(80)),
+        Frontend(FrontendKind.NODE_PORT, None, Port(30080)),
     )
 
 
 def test_service_without_endpoints_keeps_its_ways_in() -> None:
     port = the_port(plan_of(service("web", ["10.96.0.1"], [{"port": 80, "nodePort": 30080}])))
-    assert (len(port.frontends), port.endpoints) == (2, ())
+    assert (len(port.frontends), port.cluster) == (2, ())
 
 
 def test_name_is_namespace_name_and_port() -> None:
@@ -152,14 +155,11 @@ def test_loser_keeps_what_nobody_else_claims() -> None:
     assert any("spec.ports[1].nodePort" in message for message in messages(plan))
 
 
-def test_node_port_has_one_owner_in_all_families() -> None:
+def test_node_port_has_an_owner_in_each_family() -> None:
     port = {"port": 80, "nodePort": 30080}
     plan = plan_of(service("a", ["10.96.0.1"], [port]), service("b", ["fd00:96::1"], [port]))
-    assert owners(plan)[None, 30080, "TCP"] == {"shop/a"}
-    assert owners(plan)["fd00:96::1", 80, "TCP"] == {"shop/b"}
-    assert messages(plan) == [
-        "Service shop/b: spec.ports[0].nodePort: 30080/TCP belongs to the older Service shop/a, ignored here"
-    ]
+    assert owners(plan)[None, 30080, "TCP"] == {"shop/a", "shop/b"}
+    assert plan.problems == ()
 
 
 def test_dual_stack_service_owns_its_node_port_in_both_families_without_a_warning() -> None:
@@ -249,12 +249,12 @@ def test_slices_win_over_endpoints_and_endpoints_over_pods() -> None:
 @pytest.mark.parametrize("empty", [endpoint_slice("web", []), old_endpoints("web", [])])
 def test_control_planes_answer_counts_even_if_it_is_nobody(empty: Raw) -> None:
     web = service("web", ["10.96.0.1"], selector={"app": "web"})
-    assert the_port(plan_of(web, pod("p", "10.244.1.3", app="web"), empty)).endpoints == ()
+    assert the_port(plan_of(web, pod("p", "10.244.1.3", app="web"), empty)).cluster == ()
 
 
 def test_slices_of_another_namespace_or_service_are_not_used() -> None:
     raws = (endpoint_slice("web", ["10.244.1.1"], namespace="zoo"), endpoint_slice("api", ["10.244.1.2"]))
-    assert the_port(plan_of(service("web", ["10.96.0.1"]), *raws)).endpoints == ()
+    assert the_port(plan_of(service("web", ["10.96.0.1"]), *raws)).cluster == ()
 
 
 def test_endpoints_are_in_order_of_their_number_and_given_once() -> None:
@@ -276,8 +276,8 @@ def test_endpoint_is_on_the_node_if_it_says_so_or_does_not_say(node: str | None,
     ]
     port = the_port(plan_of(service("web", ["10.96.0.1"]), *slices, node=node))
     everyone = ["10.244.1.1", "10.244.2.1", "10.244.3.1"]
-    assert [one.address for one in port.endpoints] == everyone
-    assert [one.address for one in port.endpoints if one.on_node] == (everyone if here is None else here)
+    assert [one.address for one in port.cluster] == everyone
+    assert [one.address for one in port.cluster if one.on_node] == (everyone if here is None else here)
 
 
 def test_ports_of_a_slice_are_told_apart_by_their_whole_name() -> None:
@@ -314,35 +314,31 @@ def test_family_that_the_service_does_not_name_is_not_served() -> None:
     assert [port.family for port in plan.ports] == [Family.IPV4]
 
 
-# Fields that are not served yet --------------------------------------------------------------------------------------
+# Fields that this input does not let us follow ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("spec", "field"),
     [
-        ({"sessionAffinity": "ClientIP"}, "spec.sessionAffinity"),
         ({"internalTrafficPolicy": "Local"}, "spec.internalTrafficPolicy"),
-        (
-            {"externalTrafficPolicy": "Local", "ports": [{"port": 80, "nodePort": 30080}]},
-            "spec.externalTrafficPolicy",
-        ),
-        ({"trafficDistribution": "PreferClose"}, "spec.trafficDistribution"),
-        ({"externalIPs": ["203.0.113.1"]}, "spec.externalIPs"),
+        ({"externalTrafficPolicy": "Local", "type": "NodePort"}, "spec.externalTrafficPolicy"),
+        ({"externalTrafficPolicy": "Local", "externalIPs": ["203.0.113.1"]}, "spec.externalTrafficPolicy"),
     ],
 )
-def test_field_that_is_not_served_yet_is_warned_of_and_the_rest_works(spec: dict[str, Any], field: str) -> None:
+def test_policy_local_without_a_node_is_warned_of(spec: dict[str, Any], field: str) -> None:
     raw = service("web", ["10.96.0.1"])
-    plan = plan_of({**raw, "spec": {**raw["spec"], **spec}})
+    plan = plan_of({**raw, "spec": {**raw["spec"], **spec}}, node=None)
     (problem,) = plan.problems
     assert (problem.field, problem.severity) == (field, Severity.WARNING)
     assert str(problem).startswith(f"Service shop/web: {field}: ")
     assert ("10.96.0.1", 80, "TCP") in owners(plan)
 
 
-def test_load_balancer_address_is_warned_of() -> None:
-    raw = service("web", ["10.96.0.1"], type="LoadBalancer")
-    plan = plan_of({**raw, "status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.1"}]}}})
-    assert [problem.field for problem in plan.problems] == ["status.loadBalancer.ingress"]
+def test_topology_annotation_is_warned_of_where_there_are_no_slices() -> None:
+    raw = service("web", ["10.96.0.1"])
+    raw["metadata"]["annotations"] = {"service.kubernetes.io/topology-mode": "Auto"}
+    assert [problem.field for problem in plan_of(raw).problems] == ["metadata.annotations"]
+    assert plan_of(raw, endpoint_slice("web", ["10.244.1.1"])).problems == ()
 
 
 @pytest.mark.parametrize(

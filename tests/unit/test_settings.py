@@ -5,6 +5,7 @@ import pytest
 from nftsvc.errors import ExitCode, UsageError
 from nftsvc.objects import Node
 from nftsvc.settings import NodeSettings, primary_address, settings_for
+from nftsvc.state import State
 from nftsvc.values import FAMILIES, Family
 from tests.support.builders import decoded
 
@@ -27,35 +28,35 @@ B = node(("InternalIP", "192.0.2.12"), name="node-b")
 
 
 def test_only_node_of_the_input_is_meant() -> None:
-    settings = settings_for({"node-a": A}, None)
+    settings = settings_for(State.of((A,)), None)
     assert settings.name == "node-a"
     assert settings.node_port_addresses == {Family.IPV4: ("192.0.2.11",), Family.IPV6: ("2001:db8::11",)}
 
 
 def test_of_several_nodes_none_is_meant() -> None:
-    settings = settings_for({"node-a": A, "node-b": B}, None)
+    settings = settings_for(State.of((A, B)), None)
     assert settings == NodeSettings(name=None, families=FAMILIES, node_port_addresses={})
 
 
 def test_named_node_is_meant() -> None:
-    settings = settings_for({"node-a": A, "node-b": B}, "node-b")
+    settings = settings_for(State.of((A, B)), "node-b")
     assert (settings.name, settings.node_port_addresses) == ("node-b", {Family.IPV4: ("192.0.2.12",)})
 
 
 def test_node_that_is_not_there_is_a_usage_error_that_names_those_that_are() -> None:
     with pytest.raises(UsageError, match=r"'node-c'.*node-a, node-b") as caught:
-        settings_for({"node-a": A, "node-b": B}, "node-c")
+        settings_for(State.of((A, B)), "node-c")
     assert caught.value.exit_code == ExitCode.USAGE
 
 
 def test_without_nodes_any_name_will_do_and_its_addresses_stay_unknown() -> None:
-    assert settings_for({}, "node-c") == NodeSettings(name="node-c", node_port_addresses={})
-    assert settings_for({}, None) == NodeSettings(name=None, node_port_addresses={})
+    assert settings_for(State.of(()), "node-c") == NodeSettings(name="node-c", node_port_addresses={})
+    assert settings_for(State.of(()), None) == NodeSettings(name=None, node_port_addresses={})
 
 
 @pytest.mark.parametrize("families", [(Family.IPV4,), (Family.IPV6,), FAMILIES])
 def test_only_the_families_asked_for_count(families: tuple[Family, ...]) -> None:
-    settings = settings_for({"node-a": A}, None, families)
+    settings = settings_for(State.of((A,)), None, families)
     assert settings.families == tuple(settings.node_port_addresses) == families
 
 

@@ -1,0 +1,300 @@
+"""What happens to one packet under a plan, and why.
+
+In: the plan, the State it was made from, and the first packet of a connection. Out: an Explanation: forward, reject,
+drop or pass (no Service's business), with every endpoint that it may reach, every one that was left out, and the
+reasons. It knows nothing of nft: it says what the plan wants, and tests hold the ruleset to it.
+"""
+
+import ipaddress
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+
+from nftsvc.endpoints import Endpoint, Judged, Place, judge
+from nftsvc.frontends import Frontend, FrontendKind
+from nftsvc.plan import Masquerade, Plan, PortPlan, Refusal, why_skipped
+from nftsvc.selectors import slices_of
+from nftsvc.settings import Detector, DetectorKind
+from nftsvc.state import State
+from nftsvc.values import Address, Family, Port, Protocol
+
+
+class Outcome(StrEnum):
+    """What becomes of a packet; `pass` goes on to its own destination."""
+
+    FORWARD = "forward"
+    REJECT = "reject"
+    DROP = "drop"
+    PASS = "pass"  # noqa: S105 - not a password
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """The first packet of a connection. `interface` is where it comes in on the node, None if that is not known."""
+
+    source: Address
+    destination: Address
+    port: Port
+    protocol: Protocol
+    interface: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """An endpoint that a new connection gets with a probability; whether it sees an address of this node as source."""
+
+    endpoint: Endpoint
+    share: Fraction
+    masqueraded: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """An endpoint that this connection cannot get, and why."""
+
+    endpoint: Endpoint
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What happens to the packet. `steps` are (what was looked at, what was found), in order."""
+
+    packet: Packet
+    outcome: Outcome
+    steps: tuple[tuple[str, str], ...]
+    service: str = ""
+    frontend: Frontend | None = None
+    reached: tuple[Reached, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    affinity: int = 0
+
+
+class _Client(StrEnum):
+    """Where the packet comes from, as far as it matters."""
+
+    NODE = "this node"
+    POD = "a Pod of this node"
+    OUTSIDE = "not this node and none of its Pods"
+
+
+def explain(state: State, plan: Plan, packet: Packet, own: Collection[str] = ()) -> Explanation:
+    """Say what happens to a packet on the plan's node.
+
+    `own` are addresses of the node that the input does not name. Source and destination must be of one family.
+    """
+    return _Explainer(state, plan, packet, own).explain()
+
+
+class _Explainer:
+    def __init__(self, state: State, plan: Plan, packet: Packet, own: Collection[str]) -> None:
+        self._state, self._plan, self._packet = state, plan, packet
+        self._family = packet.destination.family
+        self._own = {*own, *plan.settings.addresses.values(), *_reported(state, plan.settings.name)}
+        self._steps: list[tuple[str, str]] = []
+
+    def explain(self) -> Explanation:
+        client = self._client()
+        if self._family not in self._plan.settings.families:
+            return self._end(Outcome.PASS, "family", f"this node has no table for {self._family}")
+        found = self._frontend()
+        if found is None:
+            return self._nobodys()
+        port, frontend = found
+        if frontend.sources and not any(one.covers(self._packet.source) for one in frontend.sources):
+            listed = ", ".join(frontend.sources)
+            return self._end(Outcome.DROP, "source ranges", f"the source is in none of {listed}", port, frontend)
+        return self._balanced(port, frontend, client)
+
+    # Where it comes from ----------------------------------------------------------------------------------------------
+
+    def _client(self) -> _Client:
+        client, why = self._told_apart()
+        self._steps.append(("source", f"{client} ({why})"))
+        return client
+
+    def _told_apart(self) -> tuple[_Client, str]:
+        source, detector = self._packet.source, self._plan.settings.detectors.get(self._family)
+        if self._is_own(source):
+            return _Client.NODE, f"{source} is an address of its own"
+        if detector is None:
+            return _Client.OUTSIDE, "without a detectLocalMode that fits, Pods of this node are not told from others"
+        if detector.kind is DetectorKind.SOURCE or self._packet.interface is not None:
+            local = _detects(detector, source, self._packet.interface or "")
+            return (_Client.POD, str(detector)) if local else (_Client.OUTSIDE, f"not: {detector}")
+        if self._runs_here(source):
+            return _Client.POD, f"an endpoint or Pod of this node; taken for one that {detector}"
+        return _Client.OUTSIDE, f"taken for one that does not: {detector}"
+
+    def _runs_here(self, source: str) -> bool:
+        """Tell whether the input has a Pod or an endpoint with this address on this node."""
+        name = self._plan.settings.name
+        if any(one.address == source and one.on_node for port in self._plan.ports for one in port.cluster):
+            return name is not None
+        pods = (pod for group in self._state.pods.values() for pod in group)
+        return any(
+            pod.spec is not None
+            and pod.spec.node_name == name
+            and pod.status is not None
+            and source in (pod.status.pod_ip, *(one.ip for one in pod.status.pod_ips or ()))
+            for pod in pods
+        )
+
+    def _is_own(self, address: str) -> bool:
+        return address in self._own or ipaddress.ip_address(address).is_loopback
+
+    # Where it knocks --------------------------------------------------------------------------------------------------
+
+    def _frontend(self) -> tuple[PortPlan, Frontend] | None:
+        """Find the frontend: by its address, else by node port."""
+        packet = self._packet
+        node_port: tuple[PortPlan, Frontend] | None = None
+        for port in self._plan.ports:
+            if port.family != self._family or port.protocol != packet.protocol:
+                continue
+            for frontend in port.frontends:
+                if frontend.port == packet.port:
+                    if frontend.address == packet.destination:
+                        return port, frontend
+                    if frontend.kind is FrontendKind.NODE_PORT and self._answers_node_ports():
+                        node_port = port, frontend
+        return node_port
+
+    def _answers_node_ports(self) -> bool:
+        """Tell whether node ports answer on the packet's destination."""
+        settings, destination = self._plan.settings, self._packet.destination
+        exact = settings.node_port_addresses.get(self._family)
+        if exact:
+            return destination in exact
+        networks = settings.node_port_networks.get(self._family)
+        listed = networks is None or any(one.covers(destination) for one in networks)
+        return listed and self._is_own(destination) and not ipaddress.ip_address(destination).is_loopback
+
+    def _nobodys(self) -> Explanation:
+        """Explain what happens at an address and port that no Service has."""
+        destination = self._packet.destination
+        here = self._is_own(destination)
+        if destination in self._plan.cluster_ips and not here:
+            return self._end(Outcome.REJECT, "frontend", f"{destination} is a cluster IP, but no Service has this port")
+        covering = [one for one in self._plan.settings.service_cidrs.get(self._family, ()) if one.covers(destination)]
+        if covering and not here:
+            return self._end(Outcome.DROP, "frontend", f"no Service of this proxy has an address of {covering[0]} here")
+        reason = self._why_not_ours()
+        return self._end(Outcome.PASS, "frontend", reason)
+
+    def _why_not_ours(self) -> str:
+        destination = self._packet.destination
+        for key, service in self._state.services.items():
+            if destination in service.addresses:
+                return f"{destination} is of Service {key}, which is left out: {why_skipped(service) or 'see warnings'}"
+        if any(
+            frontend.kind is FrontendKind.NODE_PORT and frontend.port == self._packet.port
+            for port in self._plan.ports
+            for frontend in port.frontends
+            if port.protocol == self._packet.protocol and port.family == self._family
+        ):
+            return f"{self._packet.port} is a node port, but node ports do not answer on {destination}"
+        return "no Service has this address and port"
+
+    # Where it goes ----------------------------------------------------------------------------------------------------
+
+    def _balanced(self, port: PortPlan, frontend: Frontend, client: _Client) -> Explanation:
+        inside = client is not _Client.OUTSIDE
+        self._steps.append(("frontend", f"{_written(frontend)} of Service {port.name}"))
+        local = frontend.local_policy and not (inside and frontend.external)
+        self._steps.append(("policy", _policy(frontend, inside=inside)))
+        endpoints = port.endpoints(frontend, inside=inside)
+        left_out = tuple(self._left_out(port, local=local))
+        if not endpoints:
+            why = "no endpoint may be used" if port.refusal is Refusal.REJECT else "no endpoint is on this node"
+            outcome = Outcome.REJECT if port.refusal is Refusal.REJECT else Outcome.DROP
+            return self._end(outcome, "endpoints", why, port, frontend, left_out)
+        share = Fraction(1, len(endpoints))
+        reached = tuple(Reached(one, share, *self._masqueraded(frontend, one, client)) for one in endpoints)
+        self._steps.append(("endpoints", f"{len(endpoints)} of {len(endpoints) + len(left_out)}, equally likely"))
+        if port.affinity:
+            self._steps.append(
+                ("affinity", f"a client that was here in the last {port.affinity} s gets the same again")
+            )
+        return Explanation(
+            self._packet, Outcome.FORWARD, tuple(self._steps), port.name, frontend, reached, left_out, port.affinity
+        )
+
+    def _left_out(self, port: PortPlan, *, local: bool) -> Iterator[LeftOut]:
+        for one in self._judged(port):
+            reason = one.not_local if local else one.not_in_cluster
+            if reason:
+                yield LeftOut(one.endpoint, reason)
+
+    def _judged(self, port: PortPlan) -> tuple[Judged, ...]:
+        service = self._state.services[port.service]
+        ports = (service.spec.ports if service.spec is not None else None) or ()
+        of_service = next(one for one in ports if (one.name, one.protocol) == (port.port, port.protocol))
+        settings = self._plan.settings
+        slices = slices_of(self._state, port.service, service)
+        return judge(slices, of_service, port.family, Place(settings.name, settings.zone))
+
+    def _masqueraded(self, frontend: Frontend, endpoint: Endpoint, client: _Client) -> tuple[bool, str]:
+        """Say whether the endpoint sees an address of this node as the packet's source, and by which rule."""
+        if client is not _Client.NODE and self._is_own(endpoint.address):
+            return False, "the endpoint is this node itself: nothing leaves it"
+        if endpoint.address == self._packet.source and endpoint.on_node:
+            return True, "hairpin: the client reaches itself"
+        rule = self._plan.masquerade(frontend, self._family)
+        applies = {
+            Masquerade.EVERYBODY: True,
+            Masquerade.OTHERS_THAN_LOCAL_PODS: client is not _Client.POD,
+            Masquerade.THIS_NODE: client is _Client.NODE,
+            Masquerade.NOBODY: False,
+        }[rule]
+        return applies, f"{frontend.kind} masquerades {rule}"
+
+    def _end(
+        self,
+        outcome: Outcome,
+        topic: str,
+        text: str,
+        port: PortPlan | None = None,
+        frontend: Frontend | None = None,
+        left_out: tuple[LeftOut, ...] = (),
+    ) -> Explanation:
+        if port is not None and frontend is not None and topic == "source ranges":
+            self._steps.append(("frontend", f"{_written(frontend)} of Service {port.name}"))
+        self._steps.append((topic, text))
+        name = port.name if port is not None else ""
+        return Explanation(self._packet, outcome, tuple(self._steps), name, frontend, left_out=left_out)
+
+
+def _reported(state: State, name: str | None) -> Iterator[str]:
+    """Yield all addresses that the Node object has for its node."""
+    node = state.nodes.get(name) if name is not None else None
+    status = node.status if node is not None else None
+    yield from (one.address for one in (status.addresses if status is not None else None) or ())
+
+
+def _detects(detector: Detector, source: str, interface: str) -> bool:
+    match detector.kind:
+        case DetectorKind.SOURCE:
+            return ipaddress.ip_address(source) in ipaddress.ip_network(detector.value)
+        case DetectorKind.INTERFACE:
+            return interface == detector.value
+        case DetectorKind.INTERFACE_PREFIX:
+            return interface.startswith(detector.value)
+
+
+def _written(frontend: Frontend) -> str:
+    if frontend.address is None:
+        return f"{frontend.kind} {frontend.port}"
+    host = f"[{frontend.address}]" if frontend.address.family == Family.IPV6 else frontend.address
+    return f"{frontend.kind} {host}:{frontend.port}"
+
+
+def _policy(frontend: Frontend, *, inside: bool) -> str:
+    kind = "external" if frontend.external else "internal"
+    if not frontend.local_policy:
+        return f"{kind}TrafficPolicy Cluster: the endpoints of the whole cluster"
+    if inside and frontend.external:
+        return "externalTrafficPolicy Local, but the client is inside: the endpoints of the whole cluster"
+    return f"{kind}TrafficPolicy Local: this node's endpoints only"

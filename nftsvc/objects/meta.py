@@ -1,0 +1,66 @@
+"""What every object has, and the labels that mean something."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import msgspec
+
+from nftsvc.errors import ObjectRef
+from nftsvc.values import Label, Protocol, Subdomain, Timestamp
+
+TCP = Protocol("TCP")
+
+LABEL_SERVICE_NAME = "kubernetes.io/service-name"
+LABEL_PROXY_NAME = "service.kubernetes.io/service-proxy-name"
+LABEL_HEADLESS = "service.kubernetes.io/headless"
+LABEL_ZONE = "topology.kubernetes.io/zone"
+
+
+class Wire(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """Anything inside an object."""
+
+
+class ObjectMeta(Wire, frozen=True):
+    """`metadata`."""
+
+    name: Subdomain = Subdomain("")
+    namespace: Label = Label("")
+    labels: dict[str, str] | None = None
+    creation_timestamp: Timestamp | None = None
+    deletion_timestamp: Timestamp | None = None
+
+
+class AnnotatedMeta(ObjectMeta, frozen=True):
+    """`metadata` where annotations matter."""
+
+    annotations: dict[str, str] | None = None
+
+
+class Object(Wire, frozen=True):
+    """A whole object; KIND and API_VERSION say which manifests decode to it."""
+
+    KIND: ClassVar[str]
+    API_VERSION: ClassVar[str] = "v1"
+    NAMESPACED: ClassVar[bool] = True
+
+    metadata: ObjectMeta = ObjectMeta()
+
+    @property
+    def namespace(self) -> str:
+        """The object's namespace; `default` where a manifest leaves it out; "" for cluster-wide kinds."""
+        return (self.metadata.namespace or "default") if self.NAMESPACED else ""
+
+    @property
+    def name(self) -> str:
+        """`metadata.name`."""
+        return self.metadata.name
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """`metadata.labels`."""
+        return self.metadata.labels or {}
+
+    @property
+    def ref(self) -> ObjectRef:
+        """Kind, namespace and name: what messages and indexes know the object by."""
+        return ObjectRef(self.KIND, self.namespace, self.name)

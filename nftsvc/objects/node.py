@@ -1,0 +1,87 @@
+"""Node, ServiceCIDR and NodeConfiguration: what a node is told about itself, as decoded."""
+
+import msgspec
+
+from nftsvc.objects.meta import LABEL_ZONE, Object, Wire
+from nftsvc.values import Address, DetectLocalMode, InterfaceName, NodePortAddress, Prefix
+
+NODE_IP_TYPES = ("InternalIP", "ExternalIP")
+
+
+class NodeAddress(Wire, frozen=True):
+    """`status.addresses[]` of a Node; `address` is a name for some types."""
+
+    type: str = ""
+    address: str = ""
+
+
+class NodeSpec(Wire, frozen=True):
+    """`spec` of a Node."""
+
+    pod_cidr: Prefix | None = msgspec.field(default=None, name="podCIDR")
+    pod_cidrs: tuple[Prefix, ...] | None = msgspec.field(default=None, name="podCIDRs")
+
+
+class NodeStatus(Wire, frozen=True):
+    """`status` of a Node."""
+
+    addresses: tuple[NodeAddress, ...] | None = None
+
+
+class Node(Object, frozen=True):
+    """A Node: where the ruleset will run."""
+
+    KIND = "Node"
+    NAMESPACED = False
+
+    spec: NodeSpec | None = None
+    status: NodeStatus | None = None
+
+    @property
+    def zone(self) -> str:
+        """The zone that the Node is in, or "" if it does not say."""
+        return self.labels.get(LABEL_ZONE, "")
+
+
+class ServiceCIDRSpec(Wire, frozen=True):
+    """`spec` of a ServiceCIDR."""
+
+    cidrs: tuple[Prefix, ...] | None = None
+
+
+class ServiceCIDR(Object, frozen=True):
+    """A ServiceCIDR: networks that cluster IPs are taken from."""
+
+    KIND = "ServiceCIDR"
+    API_VERSION = "networking.k8s.io/v1"
+    NAMESPACED = False
+
+    spec: ServiceCIDRSpec | None = None
+
+
+class NodeConfigurationSpec(Wire, frozen=True, forbid_unknown_fields=True):
+    """`spec` of a NodeConfiguration; `nftsvc.settings` says what each field does."""
+
+    addresses: tuple[Address, ...] | None = None
+    zone: str | None = None
+    pod_cidrs: tuple[Prefix, ...] | None = msgspec.field(default=None, name="podCIDRs")
+    cluster_cidrs: tuple[Prefix, ...] | None = msgspec.field(default=None, name="clusterCIDRs")
+    detect_local_mode: DetectLocalMode | None = None
+    bridge_interface: InterfaceName | None = None
+    interface_name_prefix: InterfaceName | None = None
+    masquerade_all: bool | None = None
+    node_port_addresses: tuple[NodePortAddress, ...] | None = None
+    service_cidrs: tuple[Prefix, ...] | None = msgspec.field(default=None, name="serviceCIDRs")
+
+
+class NodeConfiguration(Object, frozen=True):
+    """What a node's user has to say about it: nftsvc's own kind, a manifest among the others.
+
+    Its name is the node's; without a name it is for whatever node the ruleset is for.
+    """
+
+    KIND = "NodeConfiguration"
+    API_VERSION = "nftsvc/v1"
+    NAMESPACED = False
+
+    spec: NodeConfigurationSpec | None = None

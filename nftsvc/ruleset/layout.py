@@ -1,0 +1,265 @@
+"""The sets, maps, chains and rules of a table: all that is the same whatever Services there are.
+
+packet --> filter prerouting/output (before DNAT): source ranges
+--> nat prerouting/output --> services --> tcp-lb-N (DNAT to one of N endpoints; udp, sctp alike)
+|-> tcp-lb-N-affinity (the endpoint it had, else tcp-lb-N)
+|-> local-ips (traffic policy Local) --> tcp-lb-N, tcp-local-lb-N
+`-> tcp-nodeport-lb-N and so on: the same by node port
+--> filter input/forward/output (after DNAT) --> reject-connection, drop
+--> nat postrouting/input --> remember (affinity); hairpin, masquerade
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from nftsvc.plan import Masquerade, Plan
+from nftsvc.ruleset import affinity
+from nftsvc.ruleset.names import (
+    ALLOWED_SOURCES,
+    BY_ADDRESS,
+    BY_PORT,
+    CLUSTER_IPS,
+    GUARDED_IPS,
+    HAIRPIN,
+    MASQUERADE_ALWAYS,
+    MASQUERADE_CLUSTER_IP,
+    MASQUERADE_OWN,
+    NODEPORT_IPS,
+    POD_CIDRS,
+    POOLS,
+    REJECT,
+    REMEMBER,
+    SERVICE_CIDRS,
+    Pool,
+    Way,
+)
+from nftsvc.ruleset.objects import LAYOUT_CHAIN, NFT_FAMILY, VERDICT, Chain, Elements, Hook, NamedSet, Rule
+from nftsvc.settings import Detector, DetectorKind, NodeSettings
+from nftsvc.values import Family
+
+LAYOUT = 2
+
+_TRANSPORT = "meta l4proto { tcp, udp, sctp }"
+_BEFORE_DNAT, _DNAT, _FILTER, _SNAT = -110, -100, 0, 100
+
+
+def sets_of(settings: NodeSettings, family: Family) -> tuple[NamedSet, ...]:
+    """Return the sets and maps in reading order."""
+    address = "ipv4_addr" if family == Family.IPV4 else "ipv6_addr"
+    frontend = f"{address} . inet_proto . inet_service"
+    sets = (
+        *_way_sets(BY_ADDRESS, frontend, "address . protocol . port", family),
+        NamedSet(CLUSTER_IPS, address, purpose="cluster IPs; their other ports are closed"),
+        NamedSet(SERVICE_CIDRS, address, interval=True, purpose="where cluster IPs come from; nobody is at the others"),
+        NamedSet(GUARDED_IPS, frontend, purpose="load-balancer IPs that are for some sources only"),
+        NamedSet(ALLOWED_SOURCES, f"{frontend} . {address}", interval=True, purpose="those sources"),
+        NamedSet(
+            NODEPORT_IPS,
+            address,
+            interval=family in settings.node_port_networks,
+            purpose="this node's addresses that node ports answer on",
+        ),
+        *_way_sets(BY_PORT, "inet_proto . inet_service", "protocol . node port", family),
+        NamedSet(POD_CIDRS, address, interval=True, purpose="sources that are Pods of this node"),
+        NamedSet(HAIRPIN, f"{address} . {address}", purpose="endpoints on this node, to see one that reaches itself"),
+        *affinity.affinity_sets(family),
+    )
+    return sets if _is_restricted(settings, family) else tuple(one for one in sets if one.name != NODEPORT_IPS)
+
+
+def _is_restricted(settings: NodeSettings, family: Family) -> bool:
+    return bool(settings.node_port_addresses.get(family) or settings.node_port_networks.get(family))
+
+
+def _way_sets(way: Way, key: str, words: str, family: Family) -> Iterator[NamedSet]:
+    yield NamedSet(way.verdicts, key, VERDICT, counter=True, purpose=f"Service ports: {words}")
+    for pool in POOLS:
+        if pool.way is way and not pool.local:
+            yield _endpoint_map(family, pool)
+    yield NamedSet(way.inside, key, VERDICT, purpose="traffic policy Local, from this node and its Pods")
+    yield NamedSet(way.outside, key, VERDICT, purpose="traffic policy Local, from everybody else")
+    for pool in POOLS:
+        if pool.way is way and pool.local:
+            yield _endpoint_map(family, pool)
+    yield NamedSet(way.rejected, key, VERDICT, counter=True, purpose="Service ports that lead to no endpoint")
+    yield NamedSet(way.masquerade, key, VERDICT, purpose="whose answers must come back through this node")
+    address = "ipv4_addr" if family == Family.IPV4 else "ipv6_addr"
+    yield NamedSet(
+        way.affinity,
+        f"{key} . {address} . inet_service",
+        VERDICT,
+        purpose="Service ports with affinity . endpoint : for how long",
+    )
+
+
+def _endpoint_map(family: Family, pool: Pool) -> NamedSet:
+    ip, protocol = NFT_FAMILY[family], pool.protocol
+    key = f"{ip} daddr . {protocol} dport" if pool.way is BY_ADDRESS else f"{protocol} dport"
+    words = "address . port" if pool.way is BY_ADDRESS else "node port"
+    purpose = f"{'on this node: ' * pool.local}{words} . slot : endpoint"
+    return NamedSet(
+        pool.endpoints, f"{key} . numgen random mod 65536", f"{ip} daddr . {protocol} dport", purpose=purpose
+    )
+
+
+# Chains --------------------------------------------------------------------------------------------------------------
+
+
+def chains_of(plan: Plan, family: Family, elements: Mapping[str, Elements]) -> tuple[Chain, ...]:
+    """Return the chains in reading order, base chains last; of those for a number of endpoints the ones in use."""
+    settings = plan.settings
+    fixed = _fixed_chains(plan, family)
+    varying = [
+        *(chain for pool in POOLS for chain in _balancers(family, pool, elements)),
+        *(affinity.recording(family, seconds) for seconds in affinity.timeouts(elements)),
+    ]
+    samples = [
+        *(chain for pool in POOLS for chain in (_balancer(family, pool, 1), affinity.lookup(family, pool, 1))),
+        affinity.recording(family, 1),
+    ]
+    return (_layout(sets_of(settings, family), (*fixed, *samples)), *fixed[:1], *varying, *fixed[1:])
+
+
+def _balancers(family: Family, pool: Pool, elements: Mapping[str, Elements]) -> Iterator[Chain]:
+    """Yield the chains of a pool that verdicts lead to."""
+    maps = (pool.way.outside,) if pool.local else (pool.way.verdicts, pool.way.inside)
+    targets = {str(entry.value[0]) for name in maps for entry in elements.get(name, {}).values()}
+    named = re.compile(rf"goto {re.escape(pool.chain(0)).removesuffix('0')}(\d+)(-affinity)?")
+    found = {(int(match[1]), bool(match[2])) for target in targets if (match := named.fullmatch(target))}
+    for count in sorted({count for count, _ in found}):
+        yield _balancer(family, pool, count)
+        if (count, True) in found:
+            yield affinity.lookup(family, pool, count)
+
+
+def _balancer(family: Family, pool: Pool, count: int) -> Chain:
+    """Return the DNAT chain of every frontend with that many endpoints: statistic mode, one random slot of N."""
+    ip, protocol = NFT_FAMILY[family], pool.protocol
+    address = f"{ip} daddr . " if pool.way is BY_ADDRESS else ""
+    # nft wants the protocol said before a dnat that takes the port from a map.
+    text = (
+        f"meta l4proto {protocol} dnat {ip} to"
+        f" {address}{protocol} dport . numgen random mod {count} map @{pool.endpoints}"
+    )
+    return Chain(pool.chain(count), (Rule.of(text, f"one of {count}"),))
+
+
+def _layout(sets: tuple[NamedSet, ...], chains: Iterable[Chain]) -> Chain:
+    """Return the chain that names the layout: a number for people and a digest of everything that makes it up."""
+    parts: list[object] = [(one.name, one.declaration) for one in sets]
+    for chain in chains:
+        parts += [chain.name, chain.hook, *(rule.text for rule in chain.rules)]
+    digest = hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
+    return Chain(LAYOUT_CHAIN, (Rule.of("return", f"nftsvc layout {LAYOUT}.{digest}"),), purpose="never entered")
+
+
+def _fixed_chains(plan: Plan, family: Family) -> tuple[Chain, ...]:
+    ip, settings = NFT_FAMILY[family], plan.settings
+    by_address, by_port = f"{ip} daddr . meta l4proto . th dport", "meta l4proto . th dport"
+    node = f"{_node(settings, family)} {by_port}"
+    original_node = f"ct original {ip} daddr @{NODEPORT_IPS} " if _is_restricted(settings, family) else ""
+    services = Chain(
+        "services",
+        (
+            Rule.of(f"{by_address} vmap @{BY_ADDRESS.verdicts}", "Service addresses"),
+            Rule.of(f"{node} vmap @{BY_PORT.verdicts}", "node ports"),
+        ),
+        purpose="finds the Service of a new connection",
+    )
+    to_services = (Rule.of("jump services", "to Services"),)
+    masquerading = tuple(_masquerading(ip, original_node))
+    return (
+        Chain(REJECT, (Rule.of("reject", "port unreachable"),), purpose="tells the client at once"),
+        _by_source(settings, family, BY_ADDRESS, by_address),
+        _by_source(settings, family, BY_PORT, by_port),
+        services,
+        Chain(REMEMBER, affinity.records(family, original_node), purpose="records the endpoints of clients that stay"),
+        Chain(MASQUERADE_ALWAYS, (Rule.of("masquerade fully-random", "whoever it is"),)),
+        Chain(MASQUERADE_OWN, (Rule.of("fib saddr type local masquerade fully-random", "this node"),)),
+        Chain(MASQUERADE_CLUSTER_IP, tuple(_cluster_ip_masquerading(plan, family))),
+        *_guard_chains(ip, by_address),
+        Chain("nat-prerouting", to_services, Hook("nat", "prerouting", _DNAT)),
+        Chain("nat-output", to_services, Hook("nat", "output", _DNAT)),
+        Chain("nat-postrouting", masquerading, Hook("nat", "postrouting", _SNAT)),
+        Chain("nat-input", masquerading[:1], Hook("nat", "input", _SNAT)),
+        *_filter_chains(ip, by_address, node),
+    )
+
+
+def _node(settings: NodeSettings, family: Family) -> str:
+    """Return what matches the addresses that node ports answer on."""
+    ip, loopback = NFT_FAMILY[family], "127.0.0.0/8" if family == Family.IPV4 else "::1"
+    listed = f"{ip} daddr @{NODEPORT_IPS}"
+    if settings.node_port_addresses.get(family):
+        return listed
+    local = f"fib daddr type local {ip} daddr != {loopback}"
+    return f"{local} {listed}" if settings.node_port_networks.get(family) else local
+
+
+def _inside(detector: Detector, family: Family, operator: str = "") -> str:
+    """Return what matches packets of this node's Pods, or with the operator != all others."""
+    match detector.kind:
+        case DetectorKind.SOURCE:
+            return f"{NFT_FAMILY[family]} saddr {operator}@{POD_CIDRS}"
+        case DetectorKind.INTERFACE:
+            return f'iifname {operator}"{detector.value}"'
+        case DetectorKind.INTERFACE_PREFIX:
+            return f'iifname {operator}"{detector.value}*"'
+
+
+def _by_source(settings: NodeSettings, family: Family, way: Way, key: str) -> Chain:
+    """Return the chain for traffic policy Local: whose endpoints it is depends on the client."""
+    detector = settings.detectors.get(family)
+    pods = (Rule.of(f"{_inside(detector, family)} {key} vmap @{way.inside}", "Pods of this node"),) if detector else ()
+    rules = (
+        *pods,
+        Rule.of(f"fib saddr type local {key} vmap @{way.inside}", "this node"),
+        Rule.of(f"{key} vmap @{way.outside}", "everybody else"),
+    )
+    return Chain(way.by_source, rules, purpose="traffic policy Local")
+
+
+def _masquerading(ip: str, original_node: str) -> Iterator[Rule]:
+    original, port = f"ct original {ip} daddr", "meta l4proto . ct original proto-dst"
+    yield Rule.of(f"ct status dnat jump {REMEMBER}", "affinity")
+    yield Rule.of(f"ct status dnat {ip} saddr . {ip} daddr @{HAIRPIN} masquerade fully-random", "hairpin")
+    yield Rule.of(
+        f"ct status dnat {_TRANSPORT} {original} . {port} vmap @{BY_ADDRESS.masquerade}", "external addresses"
+    )
+    yield Rule.of(f"ct status dnat {original} @{CLUSTER_IPS} goto {MASQUERADE_CLUSTER_IP}", "cluster IPs")
+    # Without a list of node addresses, what is no Service address must be one: nft cannot ask the routing table (fib)
+    # about the original destination.
+    yield Rule.of(f"ct status dnat {_TRANSPORT} {original_node}{port} vmap @{BY_PORT.masquerade}", "node ports")
+
+
+def _cluster_ip_masquerading(plan: Plan, family: Family) -> Iterator[Rule]:
+    detector = plan.settings.detectors.get(family)
+    match plan.cluster_ip_masquerade(family):
+        case Masquerade.EVERYBODY:
+            yield Rule.of("masquerade fully-random", "whoever it is")
+        case Masquerade.OTHERS_THAN_LOCAL_PODS if detector is not None:
+            yield Rule.of(f"{_inside(detector, family, '!= ')} masquerade fully-random", "no Pod of this node")
+
+
+def _guard_chains(ip: str, by_address: str) -> tuple[Chain, ...]:
+    rule = Rule.of(
+        f"ct state new {by_address} @{GUARDED_IPS} {by_address} . {ip} saddr != @{ALLOWED_SOURCES} drop",
+        "source ranges",
+    )
+    return (
+        Chain("guard-prerouting", (rule,), Hook("filter", "prerouting", _BEFORE_DNAT)),
+        Chain("guard-output", (rule,), Hook("filter", "output", _BEFORE_DNAT)),
+    )
+
+
+def _filter_chains(ip: str, by_address: str, node: str) -> tuple[Chain, ...]:
+    rejected = Rule.of(f"ct state new {by_address} vmap @{BY_ADDRESS.rejected}", "Services without endpoints")
+    rejected_nodeports = Rule.of(f"ct state new {node} vmap @{BY_PORT.rejected}", "node ports without endpoints")
+    closed = Rule.of(f"ct state new {ip} daddr @{CLUSTER_IPS} goto {REJECT}", "ports that no Service has")
+    unused = Rule.of(f"ct state new {ip} daddr @{SERVICE_CIDRS} drop", "addresses that no Service has")
+    return (
+        Chain("filter-input", (rejected, rejected_nodeports), Hook("filter", "input", _FILTER)),
+        Chain("filter-forward", (rejected, closed, unused), Hook("filter", "forward", _FILTER)),
+        Chain("filter-output", (rejected, closed, unused), Hook("filter", "output", _FILTER)),
+    )
