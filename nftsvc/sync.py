@@ -58,7 +58,8 @@ def synchronise(door: Door, plan: Plan, renderer: Renderer, limit: int = ELEMENT
     """Bring the kernel to what the plan wants.
 
     Every transaction is atomic. A first load that is too large for one is taken back if the kernel refuses a part of
-    it, so that nothing is left half-applied.
+    it, so that nothing is left half-applied. Where endpoints of Services with session affinity have gone, what
+    connections have recorded meanwhile is looked through once more.
     """
     families = plan.settings.families
     try:
@@ -69,6 +70,9 @@ def synchronise(door: Door, plan: Plan, renderer: Renderer, limit: int = ELEMENT
     if done.changes.structure:
         door.preflight(families)
     _send(door, renderer, done, families)
+    if done.changes.forgets:
+        late = compare_with_kernel(door, plan, limit)
+        _send(door, renderer, late, families)
     return done
 
 

@@ -77,7 +77,35 @@ FEATURES = (
     Feature(
         "matching this node's own addresses (fib)",
         "kernel option CONFIG_NFT_FIB and CONFIG_NFT_FIB_{v}",
-        "add chain {t} c {{ type filter hook input priority 0; }}\nadd rule {t} c fib daddr type local accept",
+        "add chain {t} c {{ type filter hook input priority 0; }}\nadd rule {t} c fib daddr type local accept\n"
+        "add chain {t} d {{ type nat hook postrouting priority 100; }}\nadd rule {t} d fib saddr type local accept",
+    ),
+    Feature(
+        "networks as part of a set's key (intervals in a concatenation)",
+        "kernel 5.6 or later and nft 0.9.4 or later",
+        "add set {t} s {{ type {a} . inet_proto . inet_service . {a}; flags interval; }}\n"
+        "add element {t} s {{ {one} . tcp . 80 . {one}/24 }}\n"
+        "add chain {t} c\n"
+        "add rule {t} c {f} daddr . meta l4proto . th dport . {f} saddr != @s drop",
+    ),
+    Feature(
+        "maps that packets fill and that forget in time",
+        "nft 1.0.1 or later",
+        "add map {t} m {{ type {a} : {a}; size 10; flags dynamic, timeout; }}\n"
+        "add chain {t} c\n"
+        "add rule {t} c update @m {{ {f} saddr timeout 10s : {f} daddr }}",
+    ),
+    Feature(
+        "hashes as part of a map's key (jhash in a concatenation)",
+        "kernel option CONFIG_NFT_HASH and nft 1.0.1 or later",
+        "add map {t} m {{ typeof numgen random mod 65536 . tcp dport : {f} daddr; size 10; flags dynamic, timeout; }}\n"
+        "add chain {t} c\n"
+        "add rule {t} c meta l4proto tcp dnat {f} to jhash {f} saddr mod 4294967295 seed 1 . tcp dport map @m",
+    ),
+    Feature(
+        "names of network interfaces",
+        "kernel option CONFIG_NF_TABLES",
+        'add chain {t} c\nadd rule {t} c iifname "veth*" accept',
     ),
 )
 

@@ -9,7 +9,16 @@ from nftsvc.plan import Plan
 from nftsvc.ruleset.affinity import kept_records
 from nftsvc.ruleset.elements import COMMENT_BYTES, UNCUT_BYTES, cut_comment, elements_of
 from nftsvc.ruleset.layout import LAYOUT, chains_of, sets_of
-from nftsvc.ruleset.names import AFFINITY_MAPS, CLUSTER_IPS, NODEPORT_IPS, POD_CIDRS, SERVICE_CIDRS, TABLE, frontend_key
+from nftsvc.ruleset.names import (
+    AFFINITY_ENDPOINTS,
+    AFFINITY_NODEPORT_ENDPOINTS,
+    CLUSTER_IPS,
+    NODEPORT_IPS,
+    POD_CIDRS,
+    SERVICE_CIDRS,
+    TABLE,
+    frontend_key,
+)
 from nftsvc.ruleset.objects import (
     EMPTY,
     EMPTY_TABLE,
@@ -63,7 +72,8 @@ def _order(item: tuple[Key, Entry]) -> tuple[bytes | int | str, ...]:
 
 
 __all__ = [
-    "AFFINITY_MAPS",
+    "AFFINITY_ENDPOINTS",
+    "AFFINITY_NODEPORT_ENDPOINTS",
     "CLUSTER_IPS",
     "COMMENT_BYTES",
     "EMPTY",
