@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nftsvc.changes import Changes
+from nftsvc.endpoints import Endpoint
 from nftsvc.errors import Problem, Severity, printable
 from nftsvc.explain import Explanation, Outcome
 from nftsvc.pipeline import Planned
@@ -120,18 +121,22 @@ def print_explanation(console: Console, found: Explanation) -> None:
     packet = found.packet
     asked = f"{packet.source} -> {authority(packet.destination, packet.port)}/{packet.protocol}"
     print_line(console, found.outcome, asked, _OUTCOME_STYLES.get(found.outcome, "bold"))
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 2))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
     for topic, text in found.steps:
-        table.add_row(topic, Text(printable(text)))
+        _print_step(console, topic, text)
     for one in found.reached:
-        source = "sees an address of this node" if one.masqueraded else f"sees {packet.source}"
+        source = "an address of this node" if one.masqueraded else packet.source
         share = f"1/{one.share.denominator}" if one.share.denominator > 1 else "always"
-        table.add_row("", Text(f"{authority(one.endpoint.address, one.endpoint.port)}  {share}  {source} ({one.why})"))
+        _print_step(console, "", f"{_at(one.endpoint)}  {share}  sees {source} ({one.why})")
     for left in found.left_out:
-        table.add_row("", Text(f"{authority(left.endpoint.address, left.endpoint.port)}  not: {left.reason}"))
-    console.print(table)
+        _print_step(console, "", f"{_at(left.endpoint)}  not used: {left.reason}")
+
+
+def _print_step(console: Console, topic: str, text: str) -> None:
+    console.print(Text.assemble((f"  {topic:<15}", "dim"), printable(text)), soft_wrap=True)
+
+
+def _at(endpoint: Endpoint) -> str:
+    return authority(endpoint.address, endpoint.port)
 
 
 def explanation_json(found: Explanation) -> str:

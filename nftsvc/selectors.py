@@ -44,8 +44,7 @@ def slices_of(state: State, key: ServiceKey, service: Service) -> tuple[Endpoint
     if key in state.endpoints:
         return slices_from_endpoints(state.endpoints[key], service)
     selector = (service.spec.selector if service.spec is not None else None) or {}
-    zones = {name: node.zone for name, node in state.nodes.items()}
-    return slices_from_pods(service, state.candidates(key.namespace, selector), zones)
+    return slices_from_pods(service, state.candidates(key.namespace, selector), state.zones)
 
 
 def slices_from_pods(

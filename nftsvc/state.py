@@ -39,9 +39,9 @@ class ServiceKey(NamedTuple):
 class State:
     """Services by key; slices and Endpoints by the Service they belong to; Pods by namespace; Nodes by name.
 
-    `configurations` are by the name of their node, "" for any; `service_cidrs` are those of all ServiceCIDRs. Slices
-    and Pods are sorted by name. Slices without the label that names their Service are left out: they belong to nobody
-    (Kubernetes: kubernetes.io/service-name).
+    `zones` are those of the Nodes. `configurations` are by the name of their node, "" for any; `service_cidrs` are
+    those of all ServiceCIDRs. Slices and Pods are sorted by name. Slices without the label that names their Service are
+    left out: they belong to nobody (Kubernetes: kubernetes.io/service-name).
     """
 
     services: Mapping[ServiceKey, Service]
@@ -49,6 +49,7 @@ class State:
     endpoints: Mapping[ServiceKey, Endpoints]
     pods: Mapping[str, tuple[Pod, ...]]
     nodes: Mapping[str, Node]
+    zones: Mapping[str, str]
     configurations: Mapping[str, NodeConfiguration]
     service_cidrs: tuple[Prefix, ...]
     _labelled: Mapping[tuple[str, str, str], tuple[Pod, ...]]
@@ -92,6 +93,7 @@ class State:
             endpoints=endpoints,
             pods={namespace: _by_name(group) for namespace, group in pods.items()},
             nodes=dict(sorted(nodes.items())),
+            zones={name: node.zone for name, node in nodes.items()},
             configurations=dict(sorted(configurations.items())),
             service_cidrs=tuple(
                 prefix for one in _by_name(cidrs) for prefix in (one.spec.cidrs if one.spec is not None else None) or ()

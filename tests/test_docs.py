@@ -13,7 +13,7 @@ from tests.support.cases import all_cases
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-COMMANDS = ("render", "check", "apply", "clean", "demo")
+COMMANDS = ("render", "check", "apply", "explain", "clean", "demo")
 
 
 def shown(text: str) -> list[tuple[str, str]]:

@@ -209,6 +209,11 @@ class Table:
     sets: Mapping[str, NamedSet]
     chains: Mapping[str, Chain]
 
+    def at(self, hook: str) -> list[Chain]:
+        """Return a hook's chains in the order in which packets meet them."""
+        found = [(chain.hook.priority, chain) for chain in self.chains.values() if chain.hook and chain.hook.name == hook]
+        return [chain for _, chain in sorted(found, key=lambda one: one[0])]
+
 
 @dataclass(frozen=True)
 class Ruleset:

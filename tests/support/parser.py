@@ -46,7 +46,10 @@ _HOOKS = {
     *(("nat", hook, 100) for hook in ("postrouting", "input")),
 }
 _HOOK = re.compile(r"type (\w+) hook (\w+) priority (0|-?[1-9]\d*); policy accept;")
-_ADDRESSES = {"ipv4_addr": (IPv4Address, IPv4Network), "ipv6_addr": (IPv6Address, IPv6Network)}
+_ADDRESSES: dict[str, tuple[type[IPv4Address | IPv6Address], type[IPv4Network | IPv6Network]]] = {
+    "ipv4_addr": (IPv4Address, IPv4Network),
+    "ipv6_addr": (IPv6Address, IPv6Network),
+}
 _TYPES = (*_ADDRESSES, "inet_proto", "inet_service")
 
 

@@ -6,7 +6,6 @@ from itertools import pairwise
 
 import pytest
 
-from nftsvc.ruleset import elements, layout
 from nftsvc.plan import Plan
 from nftsvc.ruleset import (
     EMPTY,
@@ -17,7 +16,9 @@ from nftsvc.ruleset import (
     Ruleset,
     Table,
     cut_comment,
+    elements,
     frontend_key,
+    layout,
     make_ruleset,
 )
 from nftsvc.values import Address, Family
@@ -111,7 +112,10 @@ def test_families_have_the_same_names_and_their_own_elements() -> None:
     assert list(six.elements["tcp-endpoints"].items()) == [
         (("fd00:96::1", 80, 0), Entry(("fd00:244:1::1", 8080))),
     ]
-    assert not re.search(r"(?<!-)\bip\b|ipv4", " ".join([*(rule.text for _, rule in rules(six)), *(" ".join(one.declaration) for one in six.sets)]))
+    assert not re.search(
+        r"(?<!-)\bip\b|ipv4",
+        " ".join([*(rule.text for _, rule in rules(six)), *(" ".join(one.declaration) for one in six.sets)]),
+    )
 
 
 @pytest.mark.parametrize("families", [(V4,), (V6,), (V4, V6)])

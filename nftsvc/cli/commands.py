@@ -1,11 +1,9 @@
-"""Arguments to one call and one exit code. The only module that imports `typer`."""
+"""The commands: arguments to one call and one exit code."""
 
 import sys
-import tempfile
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -13,9 +11,25 @@ import typer
 from rich.console import Console
 
 from nftsvc import __version__
+from nftsvc.cli.options import (
+    Expect,
+    FamilyChoice,
+    FamilyOption,
+    Interface,
+    LocalAddresses,
+    Node,
+    Output,
+    OutputFormat,
+    Paths,
+    Settings,
+    Source,
+    Target,
+    Templates,
+    Verbose,
+)
+from nftsvc.cli.output import write
 from nftsvc.demo import run_demo
-from nftsvc.errors import ExitCode, InputError, NftsvcError, UsageError
-from nftsvc.explain import Outcome
+from nftsvc.errors import ExitCode, InputError, NftsvcError
 from nftsvc.kernel import Kernel
 from nftsvc.pipeline import Planned, check_in_kernel, explain_packet, plan_from_manifests
 from nftsvc.render import Renderer
@@ -29,9 +43,7 @@ from nftsvc.report import (
     print_problems,
 )
 from nftsvc.ruleset import make_ruleset
-from nftsvc.settings import SETTING_NAMES
 from nftsvc.sync import compare_with_kernel, remove, synchronise
-from nftsvc.values import FAMILIES, Family
 
 _EXIT_CODES = """Exit codes: 0 fine - 1 differs - 2 wrong usage - 3 bad input - 4 the kernel refused or cannot be used -
 5 the cluster cannot be reached - 70 a bug in nftsvc"""
@@ -54,80 +66,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-class FamilyChoice(StrEnum):
-    """`--family`."""
-
-    IPV4 = "ipv4"
-    IPV6 = "ipv6"
-    DUAL = "dual"
-
-    @property
-    def families(self) -> tuple[Family, ...]:
-        """The IP families that are meant."""
-        return tuple(family for family in FAMILIES if self in (FamilyChoice.DUAL, family.lower()))
-
-
-class OutputFormat(StrEnum):
-    """`--output`."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-def _existing(paths: list[Path]) -> list[Path]:
-    """Refuse a path that leads nowhere; `-` is standard input, for which typer 0.29's own check looks for a file."""
-    for path in paths:
-        if str(path) != "-" and not (path.exists() or path.is_symlink()):
-            raise typer.BadParameter(f"{str(path)!r} does not exist")
-    return paths
-
-
-Paths = Annotated[
-    list[Path],
-    typer.Argument(
-        metavar="PATH...",
-        help="Manifests: files, folders (read whole, in path order), `-` for standard input.",
-        readable=False,
-        show_default=False,
-        callback=_existing,
-    ),
-]
-Node = Annotated[
-    str | None,
-    typer.Option(
-        "--node",
-        "-n",
-        metavar="NAME",
-        help="The node the ruleset is for. Default: the only Node of the input; else no node in particular.",
-        show_default=False,
-    ),
-]
-FamilyOption = Annotated[FamilyChoice, typer.Option("--family", "-f", help="IP families to make tables for.")]
-Templates = Annotated[
-    Path | None,
-    typer.Option(
-        "--templates",
-        metavar="DIR",
-        help="Folder with templates that replace nftsvc's own of the same name.",
-        exists=True,
-        file_okay=False,
-        show_default=False,
-    ),
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="FIELD=VALUE",
-        help="A setting of the node, before those of a NodeConfiguration in the input; lists with commas; repeatable."
-        f" Fields: {', '.join(SETTING_NAMES)}.",
-        show_default=False,
-        autocompletion=lambda: [f"{name}=" for name in SETTING_NAMES],
-    ),
-]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Name what was skipped, and why.")]
 
 
 def main() -> None:
@@ -181,7 +119,7 @@ def render(
     """
     with _errors_reported() as err:
         planned = _plan(paths, node, family, settings, err, verbose=verbose)
-        _write(output, Renderer(templates).ruleset(make_ruleset(planned.plan)))
+        write(output, Renderer(templates).ruleset(make_ruleset(planned.plan)))
 
 
 @app.command(epilog=_EXIT_CODES)
@@ -241,7 +179,7 @@ def apply(
         renderer = Renderer(templates)
         if dry_run:
             found = compare_with_kernel(kernel, planned.plan)
-            _write(None, "".join(script.text for script in renderer.scripts(found.transactions)))
+            write(None, "".join(script.text for script in renderer.scripts(found.transactions)))
             print_line(err, "dry run", change_summary(found.changes, len(found.transactions)), "bold")
             return
         with err.status("loading"):
@@ -252,36 +190,14 @@ def apply(
 @app.command(epilog=_EXIT_CODES)
 def explain(
     paths: Paths,
-    source: Annotated[
-        str, typer.Option("--from", metavar="ADDRESS", help="Where the packet comes from; `node` is this node itself.")
-    ],
-    target: Annotated[
-        str,
-        typer.Option(
-            "--to", metavar="ADDRESS:PORT[/PROTO]", help="Where it goes; TCP if not said. IPv6: [2001:db8::1]:80."
-        ),
-    ],
+    source: Source,
+    target: Target,
     node: Node = None,
     settings: Settings = None,
-    interface: Annotated[
-        str | None,
-        typer.Option(
-            "--interface", metavar="NAME", help="Where it comes in on the node, if that decides who is a local Pod."
-        ),
-    ] = None,
-    local: Annotated[
-        list[str] | None,
-        typer.Option("--local", metavar="ADDRESS", help="An address of the node that the input does not name."),
-    ] = None,
-    output: Annotated[OutputFormat, typer.Option("--output", "-o", help="For people or for scripts.")] = (
-        OutputFormat.TEXT
-    ),
-    expect: Annotated[
-        Outcome | None,
-        typer.Option("--expect", help="Exit with 1 if something else happens to the packet.", show_default=False),
-    ] = None,
-    *,
-    verbose: Verbose = False,
+    interface: Interface = None,
+    local: LocalAddresses = None,
+    output: Output = OutputFormat.TEXT,
+    expect: Expect = None,
 ) -> None:
     """Say what happens to a packet and why: which Service, which endpoints with which share, which not and why not.
 
@@ -292,7 +208,8 @@ def explain(
     nftsvc explain manifests/ --from 198.51.100.7 --to 192.0.2.11:30080 --expect drop
     """
     with _errors_reported() as err:
-        planned = _plan(paths, node, FamilyChoice.DUAL, settings, err, verbose=verbose)
+        planned = _read(paths, node, FamilyChoice.DUAL, settings, err)
+        print_problems(err, planned.warnings)
         found = explain_packet(planned, source, target, interface, local or ())
         if output is OutputFormat.JSON:
             typer.echo(explanation_json(found))
@@ -340,12 +257,18 @@ def _plan(
     *,
     verbose: bool,
 ) -> Planned:
+    planned = _read(paths, node, family, settings, err)
+    print_input_summary(err, planned, verbose=verbose)
+    return planned
+
+
+def _read(
+    paths: list[Path], node: str | None, family: FamilyChoice, settings: list[str] | None, err: Console
+) -> Planned:
     names = [str(path) for path in paths]
     stdin = sys.stdin.buffer if "-" in names and sys.stdin is not None else None
     with err.status("reading manifests"):
-        planned = plan_from_manifests(names, stdin, node, family.families, settings or ())
-    print_input_summary(err, planned, verbose=verbose)
-    return planned
+        return plan_from_manifests(names, stdin, node, family.families, settings or ())
 
 
 @contextmanager
@@ -362,33 +285,3 @@ def _errors_reported() -> Iterator[Console]:
         raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
-
-
-def _write(output: Path | None, text: str) -> None:
-    """Write to standard output, or to a file so that no reader ever sees half of it; devices and pipes as they are."""
-    try:
-        if output is None:
-            sys.stdout.write(text)
-            sys.stdout.flush()
-        elif output.exists() and not output.is_file():
-            output.write_text(text, encoding="ascii")
-        else:
-            _replace(output.resolve(), text)
-    except BrokenPipeError:
-        raise  # typer ends quietly: whoever read from us has had enough
-    except (OSError, RuntimeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise UsageError(f"cannot write to {output or 'standard output'}: {reason}") from error
-
-
-def _replace(path: Path, text: str) -> None:
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        made = Path(file.name)
-        try:
-            file.write(text)
-            file.flush()
-            made.chmod(path.stat().st_mode if path.exists() else 0o644)
-            made.replace(path)
-        except BaseException:
-            made.unlink(missing_ok=True)
-            raise

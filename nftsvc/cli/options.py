@@ -1,0 +1,114 @@
+"""The options and arguments that commands share."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nftsvc.explain import Outcome
+from nftsvc.settings import SETTING_NAMES
+from nftsvc.values import FAMILIES, Family
+
+
+class FamilyChoice(StrEnum):
+    """`--family`."""
+
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
+    DUAL = "dual"
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """The IP families that are meant."""
+        return tuple(family for family in FAMILIES if self in (FamilyChoice.DUAL, family.lower()))
+
+
+class OutputFormat(StrEnum):
+    """`--output`."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def existing(paths: list[Path]) -> list[Path]:
+    """Refuse a path that leads nowhere; `-` is standard input, for which typer 0.29's own check looks for a file."""
+    for path in paths:
+        if str(path) != "-" and not (path.exists() or path.is_symlink()):
+            raise typer.BadParameter(f"{str(path)!r} does not exist")
+    return paths
+
+
+Paths = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="PATH...",
+        help="Manifests: files, folders (read whole, in path order), `-` for standard input.",
+        readable=False,
+        show_default=False,
+        callback=existing,
+    ),
+]
+Node = Annotated[
+    str | None,
+    typer.Option(
+        "--node",
+        "-n",
+        metavar="NAME",
+        help="The node the ruleset is for. Default: the only Node of the input; else no node in particular.",
+        show_default=False,
+    ),
+]
+FamilyOption = Annotated[FamilyChoice, typer.Option("--family", "-f", help="IP families to make tables for.")]
+Templates = Annotated[
+    Path | None,
+    typer.Option(
+        "--templates",
+        metavar="DIR",
+        help="Folder with templates that replace nftsvc's own of the same name.",
+        exists=True,
+        file_okay=False,
+        show_default=False,
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="A setting of the node, before those of a NodeConfiguration in the input; lists with commas; repeatable."
+        f" Fields: {', '.join(SETTING_NAMES)}.",
+        show_default=False,
+        autocompletion=lambda: [f"{name}=" for name in SETTING_NAMES],
+    ),
+]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Name what was skipped, and why.")]
+Source = Annotated[
+    str, typer.Option("--from", metavar="ADDRESS", help="Where the packet comes from; `node` is this node itself.")
+]
+Target = Annotated[
+    str,
+    typer.Option(
+        "--to", metavar="ADDRESS:PORT[/PROTO]", help="Where it goes; TCP if not said. IPv6: [2001:db8::1]:80."
+    ),
+]
+Interface = Annotated[
+    str | None,
+    typer.Option(
+        "--interface",
+        metavar="NAME",
+        help="Where it comes in on the node, if that decides who is a local Pod.",
+        show_default=False,
+    ),
+]
+LocalAddresses = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--local", metavar="ADDRESS", help="An address of the node that the input does not name.", show_default=False
+    ),
+]
+Output = Annotated[OutputFormat, typer.Option("--output", "-o", help="For people or for scripts.")]
+Expect = Annotated[
+    Outcome | None,
+    typer.Option("--expect", help="Exit with 1 if something else happens to the packet.", show_default=False),
+]
