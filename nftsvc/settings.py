@@ -173,15 +173,13 @@ def _node_ports(entries: Sequence[NodePortAddress], addresses: Mapping[Family, A
     """
     if NodePortAddress.ALL in entries:
         return {}, {}, True
-    networks = _by_family(one.network for one in entries if one.network is not None)
+    networks = [one.network for one in entries if one.network is not None]
     if not networks:
         return {family: (address,) for family, address in addresses.items()}, {}, False
     if NodePortAddress.PRIMARY in entries:
-        networks = {
-            family: (*networks.get(family, ()), *((Prefix(addresses[family]),) if family in addresses else ()))
-            for family in networks.keys() | addresses.keys()
-        }
-    return {}, {family: group for family, group in networks.items() if all(one.length for one in group)}, False
+        networks += map(Prefix, addresses.values())
+    limited = {family: group for family, group in _by_family(networks).items() if all(one.length for one in group)}
+    return {}, limited, False
 
 
 def _by_family(prefixes: Iterable[Prefix]) -> dict[Family, tuple[Prefix, ...]]:

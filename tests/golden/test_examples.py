@@ -178,7 +178,7 @@ def test_staged_load_ends_at_the_full_ruleset(case: Case, kernel: Kernel) -> Non
 
 
 def tours(size: int, most: int) -> Iterator[tuple[int, ...]]:
-    """Yield round trips through all cases, each with another step, so that no two go from one case to the same other."""
+    """Yield round trips through all cases, each with another step: no two go from one case to the same other."""
     steps = [step for step in range(1, size) if math.gcd(step, size) == 1]
     for step in steps[:: max(1, len(steps) // most)][:most]:
         yield tuple(start * step % size for start in range(size))

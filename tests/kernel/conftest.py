@@ -10,6 +10,7 @@ from nftsvc.lab import Cluster, Namespace, build_cluster, namespaces, serve_http
 from nftsvc.render import Renderer
 from nftsvc.sync import remove
 from tests.support.traffic import serve_udp
+from tests.support.world import World, build_world
 
 POD_PORT = 8080
 PODS = {f"web-{n}": (f"10.244.1.1{n}", f"fd00:244:1::1{n}") for n in (1, 2, 3)}
@@ -33,6 +34,13 @@ def node_kernel(cluster: Cluster) -> Iterator[Kernel]:
         remove(kernel, Renderer())
         yield kernel
         remove(kernel, Renderer())
+
+
+@pytest.fixture(scope="session")
+def world() -> Iterator[World]:
+    """Where the packets of golden cases and random clusters travel."""
+    with build_world() as built:
+        yield built
 
 
 @pytest.fixture(scope="session")

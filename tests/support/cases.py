@@ -14,6 +14,7 @@ from nftsvc.values import FAMILIES, Family
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 EXPECTATIONS = ("ruleset.nft", "warnings.txt", "errors.txt")
+KNOWN = (*EXPECTATIONS, "notes.md", "case.toml", "packets.toml")
 MANIFESTS = (".yaml", ".yml", ".json")
 _SETTINGS = {"node", "families", "ignored"}
 
@@ -83,7 +84,7 @@ class Case:
             parts = file.relative_to(self.folder).parts
             hidden = any(part.startswith(".") for part in parts)
             known = file.is_dir() or file.suffix in MANIFESTS or hidden or "/".join(parts) in ignored
-            if not known and not (len(parts) == 1 and parts[0] in (*EXPECTATIONS, "notes.md", "case.toml", "packets.toml")):
+            if not known and not (len(parts) == 1 and parts[0] in KNOWN):
                 yield file
 
     @property

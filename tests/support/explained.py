@@ -2,7 +2,8 @@
 
 from nftsvc.explain import Packet as Asked
 from nftsvc.explain import explain
-from nftsvc.pipeline import Planned
+from nftsvc.plan import Plan
+from nftsvc.state import State
 from nftsvc.values import Address, Port, Protocol
 from tests.support.packets import BRIDGE, BRIDGE_PODS, NODE_ADDRESSES, Outcome, Packet, pod_number
 
@@ -15,7 +16,7 @@ def interface_of(packet: Packet) -> str:
     return BRIDGE if number in BRIDGE_PODS else f"veth{number}"
 
 
-def judge(planned: Planned, packet: Packet) -> Outcome:
+def judge(state: State, plan: Plan, packet: Packet) -> Outcome:
     """Return the outcome of a packet as the plan has it."""
     asked = Asked(
         Address(packet.source),
@@ -24,7 +25,7 @@ def judge(planned: Planned, packet: Packet) -> Outcome:
         Protocol(packet.protocol),
         interface_of(packet),
     )
-    found = explain(planned.state, planned.plan, asked, NODE_ADDRESSES)
+    found = explain(state, plan, asked, NODE_ADDRESSES)
     return Outcome(
         found.outcome,
         frozenset((one.endpoint.address, int(one.endpoint.port)) for one in found.reached),

@@ -7,8 +7,7 @@ from fractions import Fraction
 import pytest
 
 from tests.support.cases import EXAMPLES
-from tests.support.consistency import Refused
-from tests.support.dialect import BadRuleset, Ruleset, UnknownSyntax
+from tests.support.dialect import BadRuleset, Ruleset
 from tests.support.interpreter import Fate, Interpreter, Where, judge, parse, shares
 from tests.support.packets import Outcome, Packet
 
@@ -387,7 +386,7 @@ GUARD = "ct state new ip daddr . tcp dport . ip saddr != @clients drop"
 WHOLE = text_of(
     **TO_SERVICES,
     guard=[GUARD],
-    remember=[f"meta l4proto {{ tcp, udp, sctp }} {RECORD} comment \"for 60 s\""],
+    remember=[f'meta l4proto {{ tcp, udp, sctp }} {RECORD} comment "for 60 s"'],
     postrouting=["jump remember", 'iifname != "veth*" masquerade fully-random', "fib saddr type local return"],
     input=["ip daddr != 127.0.0.0/8 reject"],
 )

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from nftsvc.decode import decode
+from nftsvc.objects import NodeConfiguration, ServiceCIDR
 
 Document = dict[str, Any]
 
@@ -295,3 +297,230 @@ def test_an_address_of_a_node_that_is_an_ip_must_be_one(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["Hostname", "InternalDNS", "ExternalDNS"])
 def test_an_address_of_a_node_that_is_a_name_may_be_any(kind: str) -> None:
     assert problems(node(kind, "node-a.example.com")) == {}
+
+
+# ServiceCIDRs --------------------------------------------------------------------------------------------------------
+
+
+def service_cidr(*cidrs: object, **fields: object) -> Document:
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "ServiceCIDR",
+        "metadata": {"name": "kubernetes"},
+        "spec": {"cidrs": list(cidrs)},
+        **fields,
+    }
+
+
+@pytest.mark.parametrize(
+    "cidrs", [("10.96.0.0/12",), ("fd00:96::/108",), ("10.96.0.0/12", "fd00:96::/108"), ("fd00::/108", "10.0.0.0/8")]
+)
+def test_a_service_cidr_has_a_network_of_each_family(cidrs: tuple[str, ...]) -> None:
+    value = decode(service_cidr(*cidrs)).value
+    assert isinstance(value, ServiceCIDR)
+    assert value.spec is not None
+    assert value.spec.cidrs == cidrs
+    assert str(value.ref) == "ServiceCIDR kubernetes"
+
+
+@pytest.mark.parametrize("spec", [None, {}, {"cidrs": None}, {"cidrs": []}])
+def test_a_service_cidr_needs_a_network(spec: Document | None) -> None:
+    assert problems(service_cidr(spec=spec)) == {"spec.cidrs": "missing, but required"}
+
+
+def test_a_service_cidr_needs_a_name() -> None:
+    assert set(problems(service_cidr("10.96.0.0/12", metadata={}))) == {"metadata.name"}
+
+
+def test_two_networks_of_one_family_in_a_service_cidr_are_refused_and_the_first_is_named() -> None:
+    (message,) = problems(service_cidr("10.96.0.0/12", "fd00::/108", "10.97.0.0/16")).items()
+    assert message[0] == "spec.cidrs[2]"
+    assert "spec.cidrs[0]" in message[1]
+    assert "IPv4" in message[1]
+
+
+def test_every_bad_network_of_a_service_cidr_is_named() -> None:
+    found = problems(service_cidr("10.96.0.0", "fd00::/129", "10.96.0.0/12", 7))
+    assert set(found) == {"spec.cidrs[0]", "spec.cidrs[1]", "spec.cidrs[3]"}
+
+
+def test_another_version_of_service_cidrs_is_an_error_that_names_ours() -> None:
+    found = problems(service_cidr("10.96.0.0/12", apiVersion="networking.k8s.io/v1beta1"))
+    assert "networking.k8s.io/v1" in found["apiVersion"]
+
+
+def test_what_else_a_service_cidr_says_is_ignored() -> None:
+    spec = {"cidrs": ["10.96.0.0/12"], "pools": ["a"]}
+    assert problems(service_cidr(spec=spec, status={"conditions": []}, immutable=True)) == {}
+
+
+# NodeConfigurations --------------------------------------------------------------------------------------------------
+
+
+def configuration(name: str | None = "node-a", **spec: object) -> Document:
+    metadata = {"name": name} if name is not None else {}
+    return {"apiVersion": "nftsvc/v1", "kind": "NodeConfiguration", "metadata": metadata, "spec": spec}
+
+
+EVERYTHING: Document = {
+    "addresses": ["192.0.2.11", "2001:db8::11"],
+    "zone": "zone-a",
+    "podCIDRs": ["10.244.1.0/24", "fd00:244:1::/64"],
+    "clusterCIDRs": ["10.244.0.0/16", "fd00:244::/32"],
+    "detectLocalMode": "ClusterCIDR",
+    "bridgeInterface": "cbr0",
+    "interfaceNamePrefix": "veth",
+    "masqueradeAll": False,
+    "nodePortAddresses": ["primary"],
+    "serviceCIDRs": ["10.96.0.0/12", "fd00:96::/108"],
+}
+
+
+def spec_of(document: Document) -> Document:
+    value = decode(document).value
+    assert isinstance(value, NodeConfiguration), [str(one) for one in decode(document).problems]
+    return msgspec.to_builtins(value.spec) or {}
+
+
+def test_a_configuration_may_say_everything() -> None:
+    assert {key: value for key, value in spec_of(configuration(**EVERYTHING)).items() if value is not None} == {
+        key: list(value) if isinstance(value, list) else value for key, value in EVERYTHING.items()
+    }
+
+
+@pytest.mark.parametrize("document", [{"metadata": {}}, {"metadata": None}, {}, {"metadata": {"name": None}}])
+def test_a_configuration_needs_no_name_and_no_spec(document: Document) -> None:
+    decoded = decode({"apiVersion": "nftsvc/v1", "kind": "NodeConfiguration", **document})
+    assert isinstance(decoded.value, NodeConfiguration)
+    assert (decoded.value.name, decoded.value.spec) == ("", None)
+
+
+def test_a_configuration_is_of_no_namespace() -> None:
+    document = configuration(zone="a")
+    document["metadata"]["namespace"] = "shop"
+    assert str(decode(document).ref) == "NodeConfiguration node-a"
+
+
+@pytest.mark.parametrize("field", sorted(EVERYTHING))
+def test_null_in_a_configuration_means_that_nothing_is_said(field: str) -> None:
+    document = configuration(**{**EVERYTHING, field: None})
+    assert spec_of(document)[field] is None
+
+
+def test_null_in_all_of_a_configuration_means_that_nothing_is_said() -> None:
+    assert not any(spec_of(configuration(**dict.fromkeys(EVERYTHING))).values())
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["masqueradeall", "MasqueradeAll", "masquerade_all", "nodePorts", "nodeportAddresses", "podCidrs", "name", "mode"],
+)
+@pytest.mark.parametrize("value", [True, "x", 0, ["a"], {"b": 1}])
+def test_an_unknown_field_of_a_configuration_is_reported_with_its_path(field: str, value: object) -> None:
+    assert problems(configuration(**{field: value})) == {f"spec.{field}": "no such field"}
+
+
+def test_all_that_is_wrong_with_a_configuration_is_reported_at_once() -> None:
+    found = problems(
+        configuration(
+            masqueradeEverything=True,
+            zones="zone-a",
+            masqueradeAll="yes",
+            addresses=["192.0.2.11", "192.0.2.300"],
+            clusterCIDRs=["10.244.0.0/16", "10.245.0.0/16"],
+            detectLocalMode="BridgeInterface",
+            bridgeInterface=None,
+            nodePortAddresses=["primary", "127.0.0.0/8"],
+        )
+    )
+    assert set(found) == {
+        *("spec.masqueradeEverything", "spec.zones", "spec.masqueradeAll", "spec.addresses[1]"),
+        *("spec.clusterCIDRs[1]", "spec.bridgeInterface", "spec.nodePortAddresses[1]"),
+    }
+
+
+@pytest.mark.parametrize("field", ["example.com/masquerade", "a.b", "zone[0]", "a`b", ""])
+def test_an_unknown_field_with_odd_letters_is_reported_with_the_other_problems(field: str) -> None:
+    found = problems(configuration(**{field: 1, "masqueradeAll": 3}))
+    assert len(found) == 2
+    assert found["spec.masqueradeAll"] == "3 is not true or false"
+    assert "no such field" in found.values()
+    assert all(path.startswith("spec.") for path in found)
+
+
+def test_an_unknown_field_of_null_is_reported_too() -> None:
+    assert problems(configuration(masqueradeEverything=None)) == {"spec.masqueradeEverything": "no such field"}
+
+
+@pytest.mark.parametrize("key", [True, 1, None, 1.5])
+def test_a_field_of_a_configuration_whose_name_is_no_text_is_reported(key: object) -> None:
+    document = configuration(zone="a")
+    document["spec"][key] = "x"
+    assert problems(document)
+
+
+@pytest.mark.parametrize("spec", ["x", ["zone"], 1, True])
+def test_the_spec_of_a_configuration_is_a_mapping(spec: object) -> None:
+    assert list(problems({**configuration(), "spec": spec})) == ["spec"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "field"), [("BridgeInterface", "bridgeInterface"), ("InterfaceNamePrefix", "interfaceNamePrefix")]
+)
+@pytest.mark.parametrize("given", [{}, {"null": None}])
+def test_a_mode_that_needs_an_interface_must_have_one(mode: str, field: str, given: Document) -> None:
+    fields = dict.fromkeys([field]) if given else {}
+    found = problems(configuration(detectLocalMode=mode, **fields))
+    assert list(found) == [f"spec.{field}"]
+    assert mode in found[f"spec.{field}"]
+    assert problems(configuration(detectLocalMode=mode, **{field: "veth"})) == {}
+
+
+@pytest.mark.parametrize("value", ["", "veth*", 'x" accept', "a b", "x" * 16, 5])
+@pytest.mark.parametrize(
+    ("mode", "field"), [("BridgeInterface", "bridgeInterface"), ("InterfaceNamePrefix", "interfaceNamePrefix")]
+)
+def test_a_bad_interface_is_reported_once(mode: str, field: str, value: object) -> None:
+    assert list(problems(configuration(detectLocalMode=mode, **{field: value}))) == [f"spec.{field}"]
+
+
+@pytest.mark.parametrize("mode", ["ClusterCIDR", "NodeCIDR", None])
+def test_other_modes_need_no_interface(mode: str | None) -> None:
+    assert problems(configuration(detectLocalMode=mode)) == {}
+
+
+@pytest.mark.parametrize("mode", ["", "clusterCIDR", "LocalModeNodeCIDR", 1, True])
+def test_another_mode_is_refused_and_the_known_ones_are_listed(mode: object) -> None:
+    message = problems(configuration(detectLocalMode=mode))["spec.detectLocalMode"]
+    assert all(known in message for known in ("ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix"))
+
+
+@pytest.mark.parametrize("field", ["addresses", "podCIDRs", "clusterCIDRs"])
+def test_a_configuration_has_one_value_per_family(field: str) -> None:
+    length = "" if field == "addresses" else "/24"
+    values = [f"{address}{length}" for address in ("192.0.2.1", "2001:db8::1", "198.51.100.1")]
+    found = problems(configuration(**{field: values}))
+    assert list(found) == [f"spec.{field}[2]"]
+    assert f"spec.{field}[0]" in found[f"spec.{field}[2]"]
+    assert problems(configuration(**{field: values[:2]})) == {}
+
+
+@pytest.mark.parametrize("field", ["nodePortAddresses", "serviceCIDRs"])
+def test_node_port_addresses_and_service_cidrs_may_be_several_of_a_family(field: str) -> None:
+    assert problems(configuration(**{field: ["192.0.2.0/24", "198.51.100.0/24", "2001:db8::/64"]})) == {}
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", "::1", "fe80::1", "224.0.0.1", "node-a"])  # noqa: S104
+def test_the_nodes_address_is_one_that_traffic_may_be_sent_to(address: str) -> None:
+    assert list(problems(configuration(addresses=[address]))) == ["spec.addresses[0]"]
+
+
+def test_the_name_of_a_configuration_is_one_of_a_node() -> None:
+    assert list(problems(configuration(name="Node A"))) == ["metadata.name"]
+
+
+@pytest.mark.parametrize("version", ["v1", "nftsvc/v2", "nftsvc/v1alpha1"])
+def test_another_version_of_configurations_is_never_applied(version: str) -> None:
+    decoded = decode({**configuration(masqueradeAll=True), "apiVersion": version})
+    assert decoded.value is None
+    assert decoded.problems or decoded.skipped == "NodeConfiguration"

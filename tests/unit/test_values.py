@@ -11,13 +11,19 @@ from hypothesis import strategies as st
 from nftsvc.values import (
     Address,
     ClusterIP,
+    DetectLocalMode,
     Family,
+    InterfaceName,
+    IPMode,
     Label,
     NodePort,
+    NodePortAddress,
     OptionalAddress,
     Port,
+    Prefix,
     Protocol,
     Scalar,
+    Seconds,
     ServiceType,
     SessionAffinity,
     Subdomain,
@@ -25,12 +31,15 @@ from nftsvc.values import (
     Timestamp,
     TrafficPolicy,
     address_order,
+    without_overlaps,
 )
 
 HUGE = 10**5000
 EVERY_KIND: tuple[type[Scalar] | type[Port], ...] = (
     Address,
     ClusterIP,
+    DetectLocalMode,
+    IPMode,
     Label,
     NodePort,
     OptionalAddress,
@@ -56,7 +65,7 @@ ANYTHING = st.one_of(
 )
 
 
-def refusal(kind: type[Scalar] | type[Port], value: object) -> str:
+def refusal(kind: type[Scalar] | type[Port] | type[Seconds], value: object) -> str:
     with pytest.raises(ValueError, match=r"\S") as refused:
         kind.parse(value)
     return str(refused.value)
@@ -193,6 +202,215 @@ def test_a_cluster_ip_is_an_address_in_canonical_spelling() -> None:
 @pytest.mark.parametrize("value", ["none", "NONE", "Headless", "127.0.0.1", "10.96.0.0/16", None, 0])
 def test_other_cluster_ips_are_refused(value: object) -> None:
     refusal(ClusterIP, value)
+
+
+# Networks ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given_as", "canonical"),
+    [
+        ("10.0.0.0/8", "10.0.0.0/8"),
+        ("10.1.2.3/8", "10.0.0.0/8"),
+        ("010.000.000.001/24", "10.0.0.0/24"),
+        ("10.0.0.0/08", "10.0.0.0/8"),
+        ("  192.0.2.0/24\t", "192.0.2.0/24"),
+        ("192.0.2.0/24\n", "192.0.2.0/24"),
+        ("0.0.0.0/0", "0.0.0.0/0"),
+        ("203.0.113.7/0", "0.0.0.0/0"),
+        ("192.0.2.7/32", "192.0.2.7"),
+        ("FD00:0096::/108", "fd00:96::/108"),
+        ("fd00:244:1::5/64", "fd00:244:1::/64"),
+        ("2001:db8::1/128", "2001:db8::1"),
+        ("::/0", "::/0"),
+        ("2001:db8::/0", "::/0"),
+    ],
+)
+def test_a_network_is_rewritten_in_canonical_spelling(given_as: str, canonical: str) -> None:
+    assert Prefix.parse(given_as) == canonical
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", " ", "/", "/8", "10.0.0.0", "10.0.0.0/", "10.0.0/8", "10.0.0.256/8", "fd00::", "all", "primary"),
+        *("10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/+8", "10.0.0.0/8.0", "10.0.0.0/255.0.0.0", "10.0.0.0/0008"),
+        *(
+            "10.0.0.0/8/8",
+            "10.0.0.0 /8",
+            "10.0.0.0/ 8",
+            "10.0.0.0/8; drop",
+            "10.0.0.0/8,11.0.0.0/8",
+            "10.0.0.0-10.0.0.9",
+        ),
+        *("fd00::/129", "fd00::%eth0/64", "[fd00::]/64", "10.0.0.0/\u0668", "10.0.0.0/\u00b2"),
+    ],
+)
+def test_text_that_is_no_network_is_refused_and_shown(text: str) -> None:
+    message = refusal(Prefix, text)
+    assert repr(text.strip()) in message or repr(text.strip().partition("/")[0]) in message
+
+
+@pytest.mark.parametrize("value", [None, True, 8, 10.0, ["10.0.0.0/8"], {"cidr": "10.0.0.0/8"}, b"10.0.0.0/8"])
+def test_a_network_must_be_text(value: object) -> None:
+    assert "is not a network" in refusal(Prefix, value)
+
+
+@pytest.mark.parametrize(
+    ("text", "family", "length"),
+    [
+        ("10.0.0.0/8", Family.IPV4, 8),
+        ("192.0.2.7/32", Family.IPV4, 32),
+        ("0.0.0.0/0", Family.IPV4, 0),
+        ("fd00::/8", Family.IPV6, 8),
+        ("fd00::1/128", Family.IPV6, 128),
+        ("::/0", Family.IPV6, 0),
+    ],
+)
+def test_a_network_knows_its_family_and_length(text: str, family: Family, length: int) -> None:
+    network = Prefix.parse(text)
+    assert (network.family, network.length) == (family, length)
+
+
+@pytest.mark.parametrize(
+    ("text", "inside", "outside"),
+    [
+        ("10.0.0.0/8", ["10.0.0.0", "10.255.255.255"], ["9.255.255.255", "11.0.0.0", "fd00::1", "::a00:1"]),
+        ("192.0.2.7/32", ["192.0.2.7"], ["192.0.2.6", "192.0.2.8"]),
+        ("0.0.0.0/0", ["0.0.0.1", "203.0.113.9"], ["::1", "fd00::1"]),
+        ("fd00:96::/108", ["fd00:96::", "fd00:96::f:ffff"], ["fd00:96::10:0", "10.0.0.1"]),
+        ("::/0", ["fd00::1"], ["10.0.0.1"]),
+    ],
+)
+def test_a_network_covers_its_addresses_and_none_of_the_other_family(
+    text: str, inside: list[str], outside: list[str]
+) -> None:
+    network = Prefix.parse(text)
+    assert [address for address in inside + outside if network.covers(address)] == inside
+
+
+@given(st.ip_addresses(), st.integers(0, 128))
+@settings(max_examples=200, derandomize=True, deadline=None)
+def test_a_network_covers_the_address_it_was_made_of(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address, length: int
+) -> None:
+    length = min(length, address.max_prefixlen)
+    network = Prefix.parse(f"{address}/{length}")
+    assert network.covers(str(address))
+    assert network.length == length
+
+
+def prefixes(*texts: str) -> list[Prefix]:
+    return [Prefix.parse(text) for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("given_as", "left"),
+    [
+        ((), ()),
+        (("10.0.0.0/8", "10.1.0.0/16", "10.1.2.3/32"), ("10.0.0.0/8",)),
+        (("10.1.2.3/32", "10.0.0.0/8"), ("10.0.0.0/8",)),
+        (("10.0.0.0/8", "10.0.0.0/8"), ("10.0.0.0/8",)),
+        (("192.0.2.0/25", "192.0.2.128/25"), ("192.0.2.0/24",)),
+        (("192.0.2.6/32", "192.0.2.7/32"), ("192.0.2.6/31",)),
+        (("192.0.2.0/24", "10.0.0.0/8"), ("10.0.0.0/8", "192.0.2.0/24")),
+        (("0.0.0.0/1", "128.0.0.0/1"), ("0.0.0.0/0",)),
+        (("fd00::1/128", "fd00::/64"), ("fd00::/64",)),
+    ],
+)
+def test_networks_are_joined_until_none_overlaps(given_as: tuple[str, ...], left: tuple[str, ...]) -> None:
+    assert without_overlaps(prefixes(*given_as)) == left
+
+
+# Where node ports answer ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("word", ["primary", "all", " primary", "all\n"])
+def test_node_ports_may_answer_on_what_a_word_says(word: str) -> None:
+    parsed = NodePortAddress.parse(word)
+    assert (parsed, parsed.network) == (word.strip(), None)
+
+
+@pytest.mark.parametrize(
+    ("given_as", "network"),
+    [
+        ("192.0.2.0/24", "192.0.2.0/24"),
+        ("192.0.2.11/24", "192.0.2.0/24"),
+        ("192.0.2.11/32", "192.0.2.11"),
+        ("0.0.0.0/0", "0.0.0.0/0"),
+        ("2001:db8::/64", "2001:db8::/64"),
+    ],
+)
+def test_node_ports_may_answer_on_a_network(given_as: str, network: str) -> None:
+    parsed = NodePortAddress.parse(given_as)
+    assert parsed == parsed.network == network
+    assert isinstance(parsed.network, Prefix)
+
+
+@pytest.mark.parametrize("text", ["localhost", "127.0.0.0/8", "127.0.0.1/32", "127.1.0.0/16", "::1/128"])
+def test_node_ports_do_not_answer_on_loopback_and_the_refusal_says_why(text: str) -> None:
+    message = refusal(NodePortAddress, text)
+    assert message.startswith(str(text).removesuffix("/32").removesuffix("/128"))
+    assert "is not served" in message
+    assert "loopback" in message
+    assert "route_localnet" in message
+
+
+@pytest.mark.parametrize("value", ["", "Primary", "ALL", "none", "192.0.2.11", "eth0", "192.0.2.0/33", None, 1, []])
+def test_other_places_for_node_ports_are_refused(value: object) -> None:
+    assert "is not" in refusal(NodePortAddress, value)
+
+
+# Interfaces ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["cbr0", "eth0", "veth", "cali", "lo", "eth0.100", "br-lan", "wlan_0", "E", "a" * 15])
+def test_interfaces_have_names(name: str) -> None:
+    assert InterfaceName.parse(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", " ", "eth 0", " eth0", "eth0 ", "eth0\n", "eth0\t", "\neth0", "eth0\x00", "et\u0127h0", "\u0665"),
+        *("*", "veth*", "eth?", 'eth0"', 'x" accept', "'eth0'", "eth0;", "{eth0}", "eth0,lo", "$eth", "@set", "#eth"),
+        *("-eth0", ".", "..", "/", "a/b", "eth0:1", "a\\b", "a" * 16),
+    ],
+)
+def test_text_that_could_be_more_than_an_interface_is_refused_and_shown(name: str) -> None:
+    message = refusal(InterfaceName, name)
+    assert repr(name) in message
+    assert message.isprintable()
+
+
+@pytest.mark.parametrize("value", [None, 0, True, 1.5, ["eth0"], {}])
+def test_the_name_of_an_interface_must_be_text(value: object) -> None:
+    assert "is not the name of a network interface" in refusal(InterfaceName, value)
+
+
+# Time spans ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seconds", [1, 10800, 86400])
+def test_a_time_span_is_of_one_second_to_a_day(seconds: int) -> None:
+    assert Seconds.parse(seconds) == seconds
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        *[(0, "0"), (-1, "-1"), (86401, "86401"), (60.0, "60.0"), ("60", "'60'"), ("1h", "'1h'")],
+        *[(True, "true"), (None, "null"), ([60], "a list"), ({}, "a mapping")],
+    ],
+)
+def test_anything_else_is_no_time_span_and_is_shown(value: object, shown: str) -> None:
+    message = refusal(Seconds, value)
+    assert shown in message
+    assert "1-86400" in message
+
+
+def test_a_number_too_long_to_print_is_no_time_span() -> None:
+    assert "more than 40 digits" in refusal(Seconds, HUGE)
 
 
 # Ports ---------------------------------------------------------------------------------------------------------------
@@ -403,6 +621,8 @@ def test_a_time_outside_the_calendar_in_utc_is_refused(value: str) -> None:
         (ServiceType, ("ClusterIP", "NodePort", "LoadBalancer", "ExternalName")),
         (TrafficPolicy, ("Cluster", "Local")),
         (SessionAffinity, ("None", "ClientIP")),
+        (IPMode, ("VIP", "Proxy")),
+        (DetectLocalMode, ("ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix")),
     ],
 )
 def test_a_choice_is_one_of_its_words_and_a_refusal_lists_them(kind: type[Scalar], words: tuple[str, ...]) -> None:
