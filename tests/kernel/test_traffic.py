@@ -1,6 +1,8 @@
 """Real packets through a real kernel: who answered, which source they saw, which error the client got."""
 
 import math
+import socket
+import struct
 import threading
 from collections.abc import Sequence
 from http.client import HTTPConnection
@@ -8,7 +10,7 @@ from http.client import HTTPConnection
 import pytest
 
 from nftsvc.kernel import Kernel
-from nftsvc.lab import CLIENT, GATEWAY, NODE, Cluster
+from nftsvc.lab import CLIENT, GATEWAY, NODE, Cluster, fetch
 from nftsvc.lab import ask as ask_again
 from nftsvc.plan import Plan
 from nftsvc.render import Renderer
@@ -18,6 +20,7 @@ from tests.support.builders import Raw, endpoint_slice, plan_of, service
 from tests.support.traffic import ask, counts, error_of, listen_sctp, pods, send_sctp, sources
 
 VIP = ("10.96.0.80", "fd00:96::80")
+BALANCER = ("203.0.113.80", "2001:db8:203::80")
 NODE_PORT = 30080
 EVERYONE = set(PODS)
 
@@ -241,3 +244,51 @@ def test_no_new_connection_fails_while_endpoints_change(cluster: Cluster, node_k
     worker.join()
     assert not failures
     assert len(made) > 50
+
+
+def refusing(*, local: bool = False, sources: Sequence[str] = ()) -> list[Raw]:
+    """Return a Service with a load-balancer IP that is not served here, or not for the client."""
+    raw = service(
+        "web",
+        VIP,
+        [{"port": 80, "nodePort": NODE_PORT}],
+        type="LoadBalancer",
+        externalTrafficPolicy="Local" if local else "Cluster",
+        loadBalancerSourceRanges=list(sources),
+    )
+    raw["status"] = {"loadBalancer": {"ingress": [{"ip": one} for one in BALANCER]}}
+    node = "node-b" if local else "node-a"
+    return [raw, *(endpoint_slice("web", addresses(["web-1"], six), node=node) for six in (False, True))]
+
+
+@both_families
+def test_established_connections_outlive_rules_that_would_refuse_them(
+    cluster: Cluster, node_kernel: Kernel, six: bool
+) -> None:
+    load(node_kernel, plan_of(*refusing()))
+    connection = HTTPConnection(BALANCER[six], 80, timeout=5)
+    assert cluster.client.call(lambda: ask_again(connection)).pod == "web-1"
+    for step in (refusing(sources=["203.0.113.0/24", "2001:db8:203::/64"]), refusing(local=True), web(), []):
+        load(node_kernel, plan_of(*step))
+        assert ask_again(connection).pod == "web-1"
+        with pytest.raises(OSError, match=r".*"):
+            cluster.client.call(lambda: fetch(BALANCER[six], 80, timeout=0.3))
+    connection.close()
+
+
+@both_families
+def test_ping_of_a_cluster_ip_is_told_that_nobody_is_there(cluster: Cluster, node_kernel: Kernel, six: bool) -> None:
+    load(node_kernel, plan_of(*web(*PODS)))
+    family = socket.AF_INET6 if six else socket.AF_INET
+    protocol = socket.IPPROTO_ICMPV6 if six else socket.IPPROTO_ICMP
+    echo, unreachable = (128, (1, 4)) if six else (8, (3, 3))
+    with cluster.client.call(lambda: socket.socket(family, socket.SOCK_RAW, protocol)) as pinger:
+        pinger.settimeout(5)
+        # type, code, checksum (the kernel's for ICMPv6; 8 << 8 alone otherwise), identifier, sequence
+        pinger.sendto(struct.pack("!BBHHH", echo, 0, 0 if six else 0xF7FF, 0, 0), (VIP[six], 0))
+        for _ in range(20):
+            answer = pinger.recv(2000)[0 if six else 20 :]
+            if (answer[0], answer[1]) == unreachable:
+                break
+        else:
+            raise AssertionError("no answer was port unreachable")
