@@ -1,4 +1,8 @@
-"""What a kernel, or nft on the way to it, refuses about a table that can be read."""
+"""What is wrong with a table although it can be read: what a kernel, or nft on the way to it, refuses.
+
+Stricter than they are in what no printed ruleset has a reason for: any overlap in an interval set (a kernel takes a
+wide element after a narrow one), a map that packets fill without end, two chains at one hook with one priority.
+"""
 
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network, IPv6Network
@@ -6,6 +10,7 @@ from itertools import combinations
 
 from tests.support.dialect import (
     ADDRESS,
+    PROTOCOLS,
     BadRuleset,
     Chain,
     Concatenation,
@@ -104,8 +109,14 @@ def _check_rule(table: Table, rule: Rule) -> None:
         if isinstance(statement, Verdict):
             _check_target(table, statement, rule.line)
         _check_use(table, rule.line, statement)
-        if isinstance(statement, Dnat) and not protocols:
+        if isinstance(statement, Dnat) and not protocols and not _has_protocol(statement):
             raise Refused(rule.line, "translates a port of no protocol")
+
+
+def _has_protocol(dnat: Dnat) -> bool:
+    """Tell whether a part of a key is of one transport protocol, so that the rule is, too."""
+    parts = [one for lookup in dnat.lookups for one in lookup.key if isinstance(one, Field)]
+    return any(one.words.split()[0] in PROTOCOLS for one in parts)
 
 
 def _concatenations(statement: Statement) -> Iterator[Concatenation]:
@@ -204,7 +215,7 @@ def _check_levels(table: Table) -> None:
         return levels[chain.name]
 
     for chain in table.chains.values():
-        if level(chain, ()) > _LEVELS:
+        if level(chain, ()) > _LEVELS and chain.hook is not None:
             raise Refused(chain.line, "too many levels")
 
 

@@ -211,7 +211,9 @@ class Table:
 
     def at(self, hook: str) -> list[Chain]:
         """Return a hook's chains in the order in which packets meet them."""
-        found = [(chain.hook.priority, chain) for chain in self.chains.values() if chain.hook and chain.hook.name == hook]
+        found = [
+            (chain.hook.priority, chain) for chain in self.chains.values() if chain.hook and chain.hook.name == hook
+        ]
         return [chain for _, chain in sorted(found, key=lambda one: one[0])]
 
 
