@@ -135,7 +135,10 @@ def test_records_stay_just_as_long_as_their_endpoints_do(before: Cluster, after:
         there, inside = table.elements[BY_ADDRESS.affinity], table.elements[BY_ADDRESS.inside]
         was_inside = old.tables[family].elements[BY_ADDRESS.inside]
         for pair in old.tables[family].elements[BY_ADDRESS.affinity]:
-            for name, key, value in _records(family, pair):
-                if old.tables[family].elements[name].get(key) == Entry(value):
-                    same_policy = (pair[:3] in inside) == (pair[:3] in was_inside)
-                    assert (table.elements[name].get(key) == Entry(value)) == (pair in there and same_policy)
+            if _has(old.tables[family], _records(family, pair)):
+                same_policy = (pair[:3] in inside) == (pair[:3] in was_inside)
+                assert _has(table, _records(family, pair)) == (pair in there and same_policy)
+
+
+def _has(table: Table, records: list[tuple[str, Key, Key]]) -> bool:
+    return all(table.elements[name].get(key) == Entry(value) for name, key, value in records)
