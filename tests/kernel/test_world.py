@@ -8,7 +8,7 @@ from string import Template
 import pytest
 
 from tests.support.packets import Endpoint, Outcome, Packet, disagreement
-from tests.support.world import World, build_world
+from tests.support.world import World
 
 ADDRESSES = {
     "plain": ("10.96.0.10", "fd00:96::10"),
@@ -124,17 +124,11 @@ def judged(world: World, packets: Iterable[Packet], endpoints: Iterable[tuple[st
     return [text for one, outcome in zip(packets, outcomes, strict=True) if (text := disagreement(one, outcome))]
 
 
-@pytest.fixture(scope="module")
-def built() -> Iterator[World]:
-    with build_world() as world:
-        yield world
-
-
-@pytest.fixture
-def world(built: World) -> Iterator[World]:
-    built.load(rules())
-    yield built
-    built.clear()
+@pytest.fixture(name="world")
+def loaded_world(world: World) -> Iterator[World]:
+    world.load(rules())
+    yield world
+    world.clear()
 
 
 @every_protocol
