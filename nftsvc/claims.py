@@ -40,10 +40,15 @@ class Claims:
         if frontend.address is None:
             field, what = f"spec.ports[{index}].nodePort", f"{frontend.port}/{protocol}"
         else:
-            field, what = _FIELDS[frontend.kind], _authority(frontend.address, frontend.port, protocol)
-        message = f"{what} belongs to the older {owner.ref}, ignored here"
+            field, what = _field(service, frontend), _authority(frontend.address, frontend.port, protocol)
+        message = f"{what} belongs to {owner.ref}, which comes first; ignored here"
         self._refused[Problem(message, field, service.ref, severity=Severity.WARNING)] = None
         return False
+
+
+def _field(service: Service, frontend: Frontend) -> str:
+    single = service.spec is None or not service.spec.cluster_ips
+    return "spec.clusterIP" if frontend.kind is FrontendKind.CLUSTER_IP and single else _FIELDS[frontend.kind]
 
 
 def _authority(address: Address, port: int, protocol: str) -> str:

@@ -8,7 +8,7 @@ that one run names them all.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import cast, get_args
 
 import msgspec
 
@@ -24,7 +24,6 @@ _GROUPS = {(version.rpartition("/")[0], kind): version for version, kind in _KIN
 _UNNAMED = "(unnamed)"
 _NAME = re.compile(r"[-.\w]{1,253}", re.ASCII)
 _STEP = re.compile(r"\.([^.\[\]`]+)|\[(\d+)\]")
-_UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>[^`]*)`")
 _EXPECTED = re.compile(r"Expected `(?P<expected>[^`]+)`")
 _WORDS = {"int": "a number", "str": "text", "bool": "true or false", "array": "a list", "object": "a mapping"}
 _USERS_MAPPINGS = ("labels", "selector")
@@ -66,6 +65,8 @@ def decode(raw: object) -> Decoded:
         return _other_kind(raw, version, kind)
     if target is EndpointSlice and raw.get("addressType") == "FQDN":
         return Decoded(skipped="EndpointSlice of type FQDN")
+    if target.STRICT:
+        return _decode_strictly(target, cast("Raw", raw))
     return _decode_as(target, cast("Raw", raw))
 
 
@@ -92,6 +93,30 @@ def _ref(kind: str, raw: Raw) -> ObjectRef:
 def _shown(name: object) -> str:
     """Return a name for messages: as it is where it looks like one, else quoted, so that it cannot pass for more."""
     return name if isinstance(name, str) and (name == _UNNAMED or _NAME.fullmatch(name)) else quoted(name)
+
+
+def _decode_strictly(target: type[KubernetesObject], raw: Raw) -> Decoded:
+    """Decode an object that has no other fields than those we know; each other one is a problem."""
+    problems: list[Problem] = []
+    known = {"apiVersion", "kind"}
+
+    def without_unknown(holder: Raw, kind: object, path: str) -> dict[object, object]:
+        names = known | {one.encode_name for one in msgspec.structs.fields(cast("type[msgspec.Struct]", kind))}
+        for key in holder.keys() - names:
+            plain = isinstance(key, str) and _NAME.fullmatch(key) and "." not in key
+            field = f"{path}.{key}".lstrip(".") if plain else f"{path}[{quoted(key)}]"
+            problems.append(Problem("no such field", field, _ref(target.KIND, raw)))
+        return {key: value for key, value in holder.items() if key in names}
+
+    top = without_unknown(raw, target, "")
+    spec = top.get("spec")
+    if isinstance(spec, dict):
+        declared = next(one.type for one in msgspec.structs.fields(target) if one.name == "spec")
+        top["spec"] = without_unknown(spec, get_args(declared)[0], "spec")
+    decoded = _decode_as(target, top)
+    problems.sort(key=lambda one: one.field)
+    found = (*problems, *decoded.problems)
+    return Decoded(problems=found) if found else decoded
 
 
 def _decode_as(target: type[KubernetesObject], raw: Raw) -> Decoded:
@@ -189,10 +214,6 @@ class _Pruned:
         An explicit null goes without a message: it means the default. None where there is nothing to take out.
         """
         message, _, place = error.rpartition(" - at ")
-        unknown = _UNKNOWN.match(error)
-        if unknown is not None:
-            place = f"{place or '$'}.{unknown['field']}"
-            message = "no such field"
         steps = _steps(place)
         if "`key` in" in place:
             return self._refuse_keys(steps)

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
+from typing import NamedTuple
 
 from nftsvc.endpoints import Endpoint, Judged, Place, judge
 from nftsvc.frontends import Frontend, FrontendKind
@@ -72,12 +73,11 @@ class Explanation:
     affinity: int = 0
 
 
-class _Client(StrEnum):
-    """Where the packet comes from, as far as it matters."""
+class _Client(NamedTuple):
+    """Where the packet comes from, as far as it matters: a Pod is what the node's detectLocalMode takes for one."""
 
-    NODE = "this node"
-    POD = "a Pod of this node"
-    OUTSIDE = "not this node and none of its Pods"
+    is_node: bool
+    is_pod: bool
 
 
 def explain(state: State, plan: Plan, packet: Packet, own: Collection[str] = ()) -> Explanation:
@@ -111,30 +111,42 @@ class _Explainer:
     # Where it comes from ----------------------------------------------------------------------------------------------
 
     def _client(self) -> _Client:
-        client, why = self._told_apart()
-        self._steps.append(("source", f"{client} ({why})"))
-        return client
+        detected, why = self._detected()
+        if self._is_own(self._packet.source):
+            also = f", but {why}: a Pod's as far as cluster IPs go" if detected else ""
+            client = _Client(is_node=True, is_pod=detected)
+            self._steps.append(("source", f"this node ({self._packet.source} is an address of its own{also})"))
+            return client
+        who = "a Pod of this node" if detected else "not this node and none of its Pods"
+        self._steps.append(("source", f"{who} ({why})"))
+        return _Client(is_node=False, is_pod=detected)
 
-    def _told_apart(self) -> tuple[_Client, str]:
+    def _detected(self) -> tuple[bool, str]:
+        """Say whether the node takes the packet for one of its own Pods', and by what."""
         source, detector = self._packet.source, self._plan.settings.detectors.get(self._family)
-        if self._is_own(source):
-            return _Client.NODE, f"{source} is an address of its own"
         if detector is None:
-            return _Client.OUTSIDE, "without a detectLocalMode that fits, Pods of this node are not told from others"
-        if detector.kind is DetectorKind.SOURCE or self._packet.interface is not None:
-            local = _detects(detector, source, self._packet.interface or "")
-            return (_Client.POD, str(detector)) if local else (_Client.OUTSIDE, f"not: {detector}")
+            return False, "no detectLocalMode tells Pods of this node from others"
+        if detector.kind is DetectorKind.SOURCE:
+            local = ipaddress.ip_address(source) in ipaddress.ip_network(detector.value)
+            return local, f"{'' if local else 'not: '}{detector}"
+        if self._is_own(source):
+            return False, "it comes in on no interface"
+        if self._packet.interface is not None:
+            local = _is_interface(detector, self._packet.interface)
+            return local, f"{'' if local else 'not: '}{detector}"
         if self._runs_here(source):
-            return _Client.POD, f"an endpoint or Pod of this node; taken for one that {detector}"
-        return _Client.OUTSIDE, f"taken for one that does not: {detector}"
+            return True, f"it runs here, so it is taken for one that {detector}"
+        return False, f"it runs elsewhere, so it is taken for one that does not: {detector}"
 
     def _runs_here(self, source: str) -> bool:
         """Tell whether the input has a Pod or an endpoint with this address on this node."""
         name = self._plan.settings.name
-        if any(one.address == source and one.on_node for port in self._plan.ports for one in port.cluster):
-            return name is not None
+        if name is None:
+            return False
+        slices = (slices_of(self._state, key, service) for key, service in self._state.services.items())
+        endpoints = (one for group in slices for part in group for one in part.endpoints or ())
         pods = (pod for group in self._state.pods.values() for pod in group)
-        return any(
+        return any(one.node_name == name and source in (one.addresses or ()) for one in endpoints) or any(
             pod.spec is not None
             and pod.spec.node_name == name
             and pod.status is not None
@@ -201,7 +213,7 @@ class _Explainer:
     # Where it goes ----------------------------------------------------------------------------------------------------
 
     def _balanced(self, port: PortPlan, frontend: Frontend, client: _Client) -> Explanation:
-        inside = client is not _Client.OUTSIDE
+        inside = client.is_node or client.is_pod
         self._steps.append(("frontend", f"{_written(frontend)} of Service {port.name}"))
         local = frontend.local_policy and not (inside and frontend.external)
         self._steps.append(("policy", _policy(frontend, inside=inside)))
@@ -238,15 +250,15 @@ class _Explainer:
 
     def _masqueraded(self, frontend: Frontend, endpoint: Endpoint, client: _Client) -> tuple[bool, str]:
         """Say whether the endpoint sees an address of this node as the packet's source, and by which rule."""
-        if client is not _Client.NODE and self._is_own(endpoint.address):
+        if not client.is_node and self._is_own(endpoint.address):
             return False, "the endpoint is this node itself: nothing leaves it"
         if endpoint.address == self._packet.source and endpoint.on_node:
             return True, "hairpin: the client reaches itself"
         rule = self._plan.masquerade(frontend, self._family)
         applies = {
             Masquerade.EVERYBODY: True,
-            Masquerade.OTHERS_THAN_LOCAL_PODS: client is not _Client.POD,
-            Masquerade.THIS_NODE: client is _Client.NODE,
+            Masquerade.OTHERS_THAN_LOCAL_PODS: not client.is_pod,
+            Masquerade.THIS_NODE: client.is_node,
             Masquerade.NOBODY: False,
         }[rule]
         return applies, f"{frontend.kind} masquerades {rule}"
@@ -274,14 +286,9 @@ def _reported(state: State, name: str | None) -> Iterator[str]:
     yield from (one.address for one in (status.addresses if status is not None else None) or ())
 
 
-def _detects(detector: Detector, source: str, interface: str) -> bool:
-    match detector.kind:
-        case DetectorKind.SOURCE:
-            return ipaddress.ip_address(source) in ipaddress.ip_network(detector.value)
-        case DetectorKind.INTERFACE:
-            return interface == detector.value
-        case DetectorKind.INTERFACE_PREFIX:
-            return interface.startswith(detector.value)
+def _is_interface(detector: Detector, interface: str) -> bool:
+    exact = detector.kind is DetectorKind.INTERFACE
+    return interface == detector.value if exact else interface.startswith(detector.value)
 
 
 def _written(frontend: Frontend) -> str:

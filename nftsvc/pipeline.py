@@ -18,7 +18,7 @@ from nftsvc.ruleset import EMPTY, Ruleset
 from nftsvc.settings import settings_for
 from nftsvc.sources.manifests import Loaded, load
 from nftsvc.state import State
-from nftsvc.values import FAMILIES, Address, Family, Port, Protocol, quoted
+from nftsvc.values import FAMILIES, Address, Family, Port, Protocol, any_address, quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def plan_from_manifests(
     state = State.of(loaded.objects)
     plan = make_plan(state, settings_for(state, node, families, overrides))
     warnings = sorted(map(loaded.locate, plan.problems), key=_place)
-    if node is None and len(state.nodes) > 1:
+    if plan.settings.name is None and len(state.nodes) > 1:
         message = f"the input has {len(state.nodes)} Nodes: without --node the ruleset is for none in particular"
         warnings.append(Problem(message, severity=Severity.WARNING))
     if not state.services:
@@ -103,7 +103,7 @@ def _target(text: str) -> tuple[Address, Port, Protocol]:
 
 def _address(option: str, text: str) -> Address:
     try:
-        return Address.parse(text)
+        return any_address(text)
     except ValueError as error:
         raise UsageError(f"{option} {quoted(text)}: {error}") from error
 

@@ -139,14 +139,15 @@ def make_plan(state: State, settings: NodeSettings) -> Plan:
 def _node_ports_everywhere(ports: list[PortPlan], settings: NodeSettings) -> Iterator[Problem]:
     """Yield a warning where node ports answer on every address and nobody asked for that."""
     families = {port.family for port in ports if any(one.address is None for one in port.frontends)}
-    limited = settings.node_port_addresses.keys() | settings.node_port_networks.keys()
-    unknown = [family for family in settings.families if family in families - limited]
-    if unknown and not settings.node_ports_everywhere:
-        why = (
-            "nodePortAddresses has no network of that family"
-            if settings.node_port_networks
-            else "no Node says which is its own"
-        )
+    asked_for = {*settings.node_port_addresses, *settings.node_port_networks, *settings.node_ports_everywhere}
+    unknown = [family for family in settings.families if family in families - asked_for]
+    if unknown:
+        if settings.node_port_networks or settings.node_ports_everywhere:
+            why = "nodePortAddresses has no network of that family"
+        elif settings.addresses:
+            why = "the node has no address of that family"
+        else:
+            why = "no Node says which is its own"
         message = f"node ports answer on every {' and '.join(unknown)} address of the machine: {why}"
         yield Problem(message, severity=Severity.WARNING)
 

@@ -55,7 +55,8 @@ class NodeSettings:
     `name` is the node's name (endpoints with this `nodeName` run here), or None where the ruleset is for no node in
     particular; then every endpoint may run here, but none is known to. `families` are the IP families to make tables
     for. `addresses` are the node's primary ones. Node ports answer, per family, on `node_port_addresses` (the node's
-    own, exactly these), else on the local addresses in `node_port_networks`, else on every local address but loopback.
+    own, exactly these), else on the local addresses in `node_port_networks`, else on every local address but loopback;
+    `node_ports_everywhere` are the families for which somebody asked for that.
     A family without a detector knows no local Pods.
     """
 
@@ -65,7 +66,7 @@ class NodeSettings:
     addresses: Mapping[Family, Address] = field(default_factory=dict)
     node_port_addresses: Mapping[Family, tuple[Address, ...]] = field(default_factory=dict)
     node_port_networks: Mapping[Family, tuple[Prefix, ...]] = field(default_factory=dict)
-    node_ports_everywhere: bool = False
+    node_ports_everywhere: tuple[Family, ...] = ()
     detectors: Mapping[Family, Detector] = field(default_factory=dict)
     masquerade_all: bool = False
     service_cidrs: Mapping[Family, tuple[Prefix, ...]] = field(default_factory=dict)
@@ -85,7 +86,8 @@ def settings_for(
     families = tuple(families)
     name = _node_name(state, name)
     node = state.nodes.get(name) if name is not None else None
-    spec = _merged((_parsed(overrides), *(_spec(state.configurations.get(one)) for one in (name or "", ""))))
+    below = _merged(_spec(state.configurations.get(one)) for one in (name or "", ""))
+    spec = _merged((_parsed(overrides, below), below))
     addresses = {family: one for family, one in _addresses(spec, node).items() if family in families}
     exact, networks, everywhere = _node_ports(spec.node_port_addresses or (), addresses)
     cidrs = (*(spec.service_cidrs or ()), *state.service_cidrs)
@@ -107,7 +109,7 @@ def _node_name(state: State, name: str | None) -> str | None:
     nodes, named = state.nodes, [one for one in state.configurations if one]
     if name is None and len(nodes) == 1:
         (name,) = nodes
-    elif name is None and not nodes and len(named) == 1:
+    elif name is None and len(named) == 1 and (not nodes or named[0] in nodes):
         (name,) = named
     if name is not None and not is_subdomain(name):
         raise UsageError(f"--node {quoted(name)}: not the name of a Node")
@@ -116,21 +118,33 @@ def _node_name(state: State, name: str | None) -> str | None:
     return name
 
 
-def _parsed(overrides: Sequence[str]) -> NodeConfigurationSpec:
-    """Read `field=value` pairs as the fields of a NodeConfiguration; UsageError names every bad one."""
+def _parsed(overrides: Sequence[str], below: NodeConfigurationSpec) -> NodeConfigurationSpec:
+    """Read `field=value` pairs as the fields of a NodeConfiguration; UsageError names every bad one.
+
+    `below` is what holds where they say nothing.
+    """
     raw: dict[str, object] = {}
-    for pair in overrides:
-        key, equals, text = pair.partition("=")
+    wrong = [f"--set {quoted(pair)}: not FIELD=VALUE" for pair in overrides if "=" not in pair]
+    for key, equals, text in (pair.partition("=") for pair in overrides):
         if not equals:
-            raise UsageError(f"--set {quoted(pair)}: not FIELD=VALUE")
+            continue
         if key in _LISTS:
             raw[key] = [part.strip() for part in text.split(",") if part.strip()]
         else:
             raw[key] = text == "true" if key in _FLAGS and text in ("true", "false") else text
+    for key, value in (
+        ("bridgeInterface", below.bridge_interface),
+        ("interfaceNamePrefix", below.interface_name_prefix),
+    ):
+        if value is not None:  # a mode may be chosen here whose interface is named there
+            raw.setdefault(key, value)
     decoded = decode({"apiVersion": NodeConfiguration.API_VERSION, "kind": NodeConfiguration.KIND, "spec": raw})
-    if decoded.problems:
-        fields = (f"--set {one.field.removeprefix('spec.')}: {one.message}" for one in decoded.problems)
-        raise UsageError("\n".join(fields))
+    wrong += (
+        f"--set {one.field.removeprefix('spec').lstrip('.')}: {one.message.replace('spec.', '')}"
+        for one in decoded.problems
+    )
+    if wrong:
+        raise UsageError("\n".join(wrong))
     return _spec(decoded.value if isinstance(decoded.value, NodeConfiguration) else None)
 
 
@@ -162,24 +176,25 @@ def _addresses(spec: NodeConfigurationSpec, node: Node | None) -> dict[Family, A
     return {family: address for family, address in (reported | given).items() if address is not None}
 
 
-_NodePorts = tuple[dict[Family, tuple[Address, ...]], dict[Family, tuple[Prefix, ...]], bool]
+_NodePorts = tuple[dict[Family, tuple[Address, ...]], dict[Family, tuple[Prefix, ...]], tuple[Family, ...]]
 
 
 def _node_ports(entries: Sequence[NodePortAddress], addresses: Mapping[Family, Address]) -> _NodePorts:
-    """Return the exact addresses and the networks that node ports answer on, and whether all were asked for.
+    """Return the exact addresses and the networks that node ports answer on, and the families with all addresses.
 
     Source: kube-proxy's nodePortAddresses; no entry means `primary`, a family without any of its own is open, and a
     network of length 0 overrides the rest.
     """
     if NodePortAddress.ALL in entries:
-        return {}, {}, True
+        return {}, {}, FAMILIES
     networks = [one.network for one in entries if one.network is not None]
     if not networks:
-        return {family: (address,) for family, address in addresses.items()}, {}, False
+        return {family: (address,) for family, address in addresses.items()}, {}, ()
     if NodePortAddress.PRIMARY in entries:
         networks += map(Prefix, addresses.values())
-    limited = {family: group for family, group in _by_family(networks).items() if all(one.length for one in group)}
-    return {}, limited, False
+    groups = _by_family(networks)
+    whole = tuple(family for family, group in groups.items() if not all(one.length for one in group))
+    return {}, {family: group for family, group in groups.items() if family not in whole}, whole
 
 
 def _by_family(prefixes: Iterable[Prefix]) -> dict[Family, tuple[Prefix, ...]]:

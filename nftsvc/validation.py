@@ -22,7 +22,7 @@ from nftsvc.objects import (
     ServicePort,
     ServiceSpec,
 )
-from nftsvc.values import Address, ClusterIP, Prefix, is_ip_address, is_label, quoted
+from nftsvc.values import Address, ClusterIP, Family, Prefix, is_ip_address, is_label, quoted
 
 _Item = TypeVar("_Item")
 
@@ -180,8 +180,14 @@ def _configuration(spec: NodeConfigurationSpec) -> Found:
 
 
 def _one_per_family(values: Sequence[Address | Prefix], path: str) -> Found:
-    families = [value.family for value in values]
-    yield from _repeated(families, path + "[{}]", lambda family: f"family {family}")
+    first: dict[Family, str] = {}
+    for index, value in enumerate(values):
+        here = f"{path}[{index}]"
+        there = first.setdefault(value.family, here)
+        if there != here:
+            yield Broken(
+                here, f"{value} is another one of {value.family}, and there is one per IP family:", (there,), there
+            )
 
 
 def _endpoints(value: Endpoints) -> Found:

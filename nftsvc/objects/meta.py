@@ -37,11 +37,15 @@ class AnnotatedMeta(ObjectMeta, frozen=True):
 
 
 class Object(Wire, frozen=True):
-    """A whole object; KIND and API_VERSION say which manifests decode to it."""
+    """A whole object; KIND and API_VERSION say which manifests decode to it.
+
+    A STRICT kind has no other fields than those that are declared, neither itself nor its `spec`.
+    """
 
     KIND: ClassVar[str]
     API_VERSION: ClassVar[str] = "v1"
     NAMESPACED: ClassVar[bool] = True
+    STRICT: ClassVar[bool] = False
 
     metadata: ObjectMeta = ObjectMeta()
 

@@ -59,7 +59,7 @@ class ServiceCIDR(Object, frozen=True):
     spec: ServiceCIDRSpec | None = None
 
 
-class NodeConfigurationSpec(Wire, frozen=True, forbid_unknown_fields=True):
+class NodeConfigurationSpec(Wire, frozen=True):
     """`spec` of a NodeConfiguration; `nftsvc.settings` says what each field does."""
 
     addresses: tuple[Address, ...] | None = None
@@ -83,5 +83,6 @@ class NodeConfiguration(Object, frozen=True):
     KIND = "NodeConfiguration"
     API_VERSION = "nftsvc/v1"
     NAMESPACED = False
+    STRICT = True
 
     spec: NodeConfigurationSpec | None = None

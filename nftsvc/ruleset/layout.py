@@ -36,7 +36,7 @@ from nftsvc.ruleset.names import (
 )
 from nftsvc.ruleset.objects import LAYOUT_CHAIN, NFT_FAMILY, VERDICT, Chain, Elements, Hook, NamedSet, Rule
 from nftsvc.settings import Detector, DetectorKind, NodeSettings
-from nftsvc.values import Family
+from nftsvc.values import MAX_INTERFACE, Family
 
 LAYOUT = 2
 
@@ -205,7 +205,8 @@ def _inside(detector: Detector, family: Family, operator: str = "") -> str:
         case DetectorKind.INTERFACE:
             return f'iifname {operator}"{detector.value}"'
         case DetectorKind.INTERFACE_PREFIX:
-            return f'iifname {operator}"{detector.value}*"'
+            star = "*" * (len(detector.value) < MAX_INTERFACE)  # nft 1.0.6 takes no longer name, and there is none
+            return f'iifname {operator}"{detector.value}{star}"'
 
 
 def _by_source(settings: NodeSettings, family: Family, way: Way, key: str) -> Chain:

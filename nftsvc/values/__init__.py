@@ -13,16 +13,18 @@ from nftsvc.values.addresses import (
     OptionalAddress,
     Prefix,
     address_order,
+    any_address,
     is_ip_address,
     without_overlaps,
 )
 from nftsvc.values.choices import DetectLocalMode, IPMode, Protocol, ServiceType, SessionAffinity, TrafficPolicy
-from nftsvc.values.names import InterfaceName, Label, Subdomain, TargetPort, is_label, is_subdomain
+from nftsvc.values.names import MAX_INTERFACE, InterfaceName, Label, Subdomain, TargetPort, is_label, is_subdomain
 from nftsvc.values.numbers import NodePort, Port, Seconds, Timestamp
 from nftsvc.values.text import Choice, Scalar, quoted
 
 __all__ = [
     "FAMILIES",
+    "MAX_INTERFACE",
     "Address",
     "Choice",
     "ClusterIP",
@@ -46,6 +48,7 @@ __all__ = [
     "Timestamp",
     "TrafficPolicy",
     "address_order",
+    "any_address",
     "is_ip_address",
     "is_label",
     "is_subdomain",

@@ -62,6 +62,14 @@ def _usable_address(text: str) -> str:
     return str(address)
 
 
+def any_address(text: str) -> Address:
+    """Return an IP address that packets may carry, in canonical spelling; ValueError says why the text is none."""
+    address = _parsed_address(text)
+    if address.is_unspecified:
+        raise ValueError(f"{text} is the unspecified address")
+    return Address(str(address))
+
+
 def is_ip_address(text: str) -> bool:
     """Tell whether the text is an IP address at all, of whatever kind."""
     try:

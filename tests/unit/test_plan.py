@@ -128,7 +128,7 @@ def test_older_service_owns_what_two_claim(times: tuple[str | None, str | None],
             (None, 30080, "TCP"): {f"shop/{winner}"},
         }
         loser = "b" if winner == "a" else "a"
-        refused = f"belongs to the older Service shop/{winner}, ignored here"
+        refused = f"belongs to Service shop/{winner}, which comes first; ignored here"
         assert messages(plan) == [
             f"Service shop/{loser}: spec.clusterIPs: 10.96.0.1:80/TCP {refused}",
             f"Service shop/{loser}: spec.ports[0].nodePort: 30080/TCP {refused}",

@@ -2,17 +2,18 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nftsvc.decode import decode
 from nftsvc.objects import Endpoints, EndpointSlice, KubernetesObject, Pod, Service
-from nftsvc.selectors import families_of, slices_from_endpoints, slices_from_pods
+from nftsvc.selectors import families_of, slices_from_endpoints, slices_from_pods, slices_of, topology_mode_auto
 from nftsvc.state import ServiceKey, State
 
 Document = dict[str, Any]
@@ -510,3 +511,133 @@ def test_each_subset_keeps_its_own_ports() -> None:
     )
     assert by_port(slices) == {("dns/UDP/53",): {"10.0.0.1"}, ("dns/TCP/54",): {"10.0.0.1", "10.0.0.2"}}
     assert len(State.of(slices).slices[ServiceKey("shop", "web")]) == 2
+
+
+# Hints ---------------------------------------------------------------------------------------------------------------
+
+ZONES = {"node-a": "zone-a", "node-b": "zone-b", "node-c": ""}
+HINTS_ANNOTATION = "service.kubernetes.io/topology-aware-hints"
+MODE_ANNOTATION = "service.kubernetes.io/topology-mode"
+Hints = tuple[tuple[str, ...], tuple[str, ...]]
+NO_HINTS: Hints = ((), ())
+
+
+def annotated(value: Service, **annotations: str) -> Service:
+    names = {"hints": HINTS_ANNOTATION, "mode": MODE_ANNOTATION}
+    given = {names[name]: text for name, text in annotations.items()}
+    return msgspec.structs.replace(value, metadata=msgspec.structs.replace(value.metadata, annotations=given))
+
+
+def on(node: str | None, name: str = "a", **fields: Any) -> Pod:
+    return pod(name, spec={"nodeName": node} if node is not None else {"nodeName": None}, **fields)
+
+
+def hints_of(web: Service, *pods: Pod, zones: Mapping[str, str] = ZONES) -> list[Hints]:
+    """Return (zones, nodes) of every endpoint, in the order of their addresses."""
+    found = {
+        str((one.addresses or ("",))[0]): (
+            tuple(hint.name for hint in (one.hints.for_zones if one.hints is not None else None) or ()),
+            tuple(hint.name for hint in (one.hints.for_nodes if one.hints is not None else None) or ()),
+        )
+        for part in slices_from_pods(web, pods, zones)
+        for one in part.endpoints or ()
+    }
+    return [found[address] for address in sorted(found)]
+
+
+@pytest.mark.parametrize("wanted", ["PreferClose", "PreferSameZone"])
+def test_ready_endpoints_are_for_their_own_zone(wanted: str) -> None:
+    web = service(trafficDistribution=wanted)
+    assert hints_of(web, on("node-a"), on("node-b", "b")) == [(("zone-a",), ()), (("zone-b",), ())]
+
+
+def test_prefer_same_node_gives_hints_for_node_and_zone() -> None:
+    web = service(trafficDistribution="PreferSameNode")
+    expected = [(("zone-a",), ("node-a",)), (("zone-b",), ("node-b",))]
+    assert hints_of(web, on("node-a"), on("node-b", "b")) == expected
+
+
+@pytest.mark.parametrize("wanted", [None, "", "PreferLocal", "preferclose", "PreferSameZone "])
+def test_no_known_wish_gives_no_hints(wanted: str | None) -> None:
+    assert hints_of(service(trafficDistribution=wanted), on("node-a")) == [NO_HINTS]
+
+
+@pytest.mark.parametrize("node", ["node-c", "node-x", None, ""])
+def test_an_endpoint_in_no_zone_gets_no_hint_for_one(node: str | None) -> None:
+    assert hints_of(service(trafficDistribution="PreferClose"), on(node)) == [NO_HINTS]
+    nodes = (node,) if node else ()
+    assert hints_of(service(trafficDistribution="PreferSameNode"), on(node)) == [((), nodes)]
+
+
+def test_zones_of_the_input_are_those_of_its_nodes() -> None:
+    labelled = {"topology.kubernetes.io/zone": "zone-z"}
+    node = decoded({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-a", "labels": labelled}})
+    web = service(trafficDistribution="PreferClose")
+    (part,) = slices_of(State.of([node, web, on("node-a")]), ServiceKey("shop", "web"), web)
+    (endpoint,) = part.endpoints or ()
+    assert endpoint.hints is not None
+    assert [one.name for one in endpoint.hints.for_zones or ()] == ["zone-z"]
+
+
+UNREADY: Document = {"conditions": [{"type": "Ready", "status": "False"}]}
+
+
+@pytest.mark.parametrize("wanted", ["PreferClose", "PreferSameZone", "PreferSameNode"])
+def test_only_ready_endpoints_get_hints(wanted: str) -> None:
+    web = service(trafficDistribution=wanted)
+    found = hints_of(
+        web, on("node-a"), on("node-a", "b", status=UNREADY), on("node-a", "c", deletionTimestamp=TERMINATING)
+    )
+    assert found[0] != NO_HINTS
+    assert found[1:] == [NO_HINTS, NO_HINTS]
+
+
+def test_endpoints_published_before_they_are_ready_get_hints() -> None:
+    web = service(trafficDistribution="PreferClose", publishNotReadyAddresses=True)
+    assert hints_of(web, on("node-a", status=UNREADY)) == [(("zone-a",), ())]
+
+
+def test_endpoints_of_both_families_get_hints() -> None:
+    web = service(trafficDistribution="PreferClose", clusterIPs=["10.96.0.1", "fd00::1"])
+    assert hints_of(web, on("node-a")) == [(("zone-a",), ())] * 2
+
+
+# The annotation for topology-aware routing ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("annotations", "auto"),
+    [
+        ({}, False),
+        ({"mode": "Auto"}, True),
+        ({"mode": "auto"}, True),
+        ({"hints": "Auto"}, True),
+        ({"hints": "auto"}, True),
+        ({"mode": "Disabled"}, False),
+        ({"mode": "disabled"}, False),
+        ({"mode": ""}, False),
+        ({"mode": "AUTO"}, False),
+        ({"hints": "Disabled", "mode": "Auto"}, False),
+        ({"hints": "", "mode": "Auto"}, False),
+        ({"hints": "Auto", "mode": "Disabled"}, True),
+    ],
+)
+def test_the_annotation_is_on_or_off_and_beats_traffic_distribution(annotations: dict[str, str], auto: bool) -> None:
+    web = annotated(service(trafficDistribution="PreferClose"), **annotations)
+    assert topology_mode_auto(web) is auto
+    assert hints_of(web, on("node-a")) == [NO_HINTS if auto else (("zone-a",), ())]
+
+
+def test_hints_of_slices_are_left_as_they_are_whatever_the_service_wishes() -> None:
+    part = decoded(
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {"name": "web-1", "namespace": "shop", "labels": {"kubernetes.io/service-name": "web"}},
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": ["10.0.0.1"], "nodeName": "node-a", "hints": {"forZones": [{"name": "z"}]}}],
+            "ports": [{"port": 80}],
+        }
+    )
+    for web in (service(), service(trafficDistribution="PreferSameNode"), annotated(service(), mode="Auto")):
+        assert slices_of(State.of([web, part]), ServiceKey("shop", "web"), web) == (part,)

@@ -343,7 +343,7 @@ def test_node_ports_may_answer_on_what_a_word_says(word: str) -> None:
 )
 def test_node_ports_may_answer_on_a_network(given_as: str, network: str) -> None:
     parsed = NodePortAddress.parse(given_as)
-    assert parsed == parsed.network == network
+    assert (parsed, parsed.network) == (network, network)
     assert isinstance(parsed.network, Prefix)
 
 
