@@ -55,6 +55,8 @@ def build_cluster(pods: Mapping[str, Iterable[str]]) -> Iterator[Cluster]:
         for one in (node, client, *members):
             one.set_sysctls(**_QUIET_ROUTING)
         node.set_sysctls(ipv4__ip_forward=1, ipv6__conf__all__forwarding=1)
+        # Refusals come as often as somebody asks.
+        node.set_sysctls(ipv4__icmp_ratemask=0, ipv6__icmp__ratelimit=0, ipv6__icmp__ratemask=0)
         yield Cluster(node, client, dict(zip(pods, members, strict=True)))
 
 
