@@ -14,7 +14,7 @@ demo: setup ## a small cluster of network namespaces with real traffic (as root)
 	@.venv/bin/nftsvc demo
 
 test: setup check ## every check and every test, kernel tests included (as root)
-	$(PYTEST)
+	$(PYTEST) --numprocesses 2 --dist worksteal
 
 check: setup ## what needs no test run: formatting, lint, types, import contracts
 	.venv/bin/ruff format --check .

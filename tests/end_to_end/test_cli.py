@@ -22,7 +22,7 @@ Done = subprocess.CompletedProcess[str]
 PROGRAM = (sys.executable, "-m", "nftsvc")
 INSTALLED = Path(sys.executable).parent / "nftsvc"
 TEMPLATES = EXAMPLES.parent / "templates"
-COMMANDS = ("render", "check", "apply", "clean", "demo")
+COMMANDS = ("render", "check", "apply", "explain", "clean", "demo")
 CLASSIC = EXAMPLES / "100-my-service"
 CONFLICTS = EXAMPLES / "802-conflicting-claims"
 MANY_ERRORS = EXAMPLES / "905-many-errors-in-many-files"
@@ -520,7 +520,7 @@ def test_check_with_warnings_is_fine_unless_strict(tmp_path: Path) -> None:
     assert run("check", CONFLICTS, cwd=tmp_path).returncode == 0
     done = run("check", "--strict", CONFLICTS, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (3, "")
-    assert "30802/TCP belongs to the older Service archive/zulu" in done.stderr
+    assert "30802/TCP belongs to Service archive/zulu, which comes first" in done.stderr
 
 
 def test_check_names_the_service_that_the_kernel_refuses(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_many_selectors_over_many_pods_look_at_each_pod_a_few_times(tmp_path: Pa
         ]
     (tmp_path / "all.yaml").write_text("---\n".join(documents))
     planned = plan_from_manifests([str(tmp_path)])
-    assert [len(port.endpoints) for port in planned.plan.ports] == [2] * 2000
+    assert [len(port.cluster) for port in planned.plan.ports] == [2] * 2000
     state = planned.state
     looked_at = sum(
         len(state.candidates("default", (service.spec.selector if service.spec else None) or {}))
