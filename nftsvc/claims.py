@@ -7,7 +7,7 @@ kernel takes one verdict for a key; two would make it refuse the whole transacti
 from nftsvc.errors import Problem, Severity
 from nftsvc.frontends import Frontend, FrontendKind
 from nftsvc.objects import Service
-from nftsvc.values import Address, Family
+from nftsvc.values import Address, Family, authority
 
 _FIELDS = {
     FrontendKind.CLUSTER_IP: "spec.clusterIPs",
@@ -40,7 +40,7 @@ class Claims:
         if frontend.address is None:
             field, what = f"spec.ports[{index}].nodePort", f"{frontend.port}/{protocol}"
         else:
-            field, what = _field(service, frontend), _authority(frontend.address, frontend.port, protocol)
+            field, what = _field(service, frontend), f"{authority(frontend.address, frontend.port)}/{protocol}"
         message = f"{what} belongs to {owner.ref}, which comes first; ignored here"
         self._refused[Problem(message, field, service.ref, severity=Severity.WARNING)] = None
         return False
@@ -49,8 +49,3 @@ class Claims:
 def _field(service: Service, frontend: Frontend) -> str:
     single = service.spec is None or not service.spec.cluster_ips
     return "spec.clusterIP" if frontend.kind is FrontendKind.CLUSTER_IP and single else _FIELDS[frontend.kind]
-
-
-def _authority(address: Address, port: int, protocol: str) -> str:
-    host = f"[{address}]" if address.family == Family.IPV6 else address
-    return f"{host}:{port}/{protocol}"

@@ -25,10 +25,10 @@ from nftsvc.lab import CLIENT, Answer, Cluster, Namespace, build_cluster, fetch,
 from nftsvc.pipeline import Planned, plan_from_manifests
 from nftsvc.plan import PortPlan
 from nftsvc.render import Renderer
-from nftsvc.report import authority, bars, change_summary, service_table
+from nftsvc.report import bars, change_summary, service_table
 from nftsvc.state import ServiceKey
 from nftsvc.sync import Pass, synchronise
-from nftsvc.values import Family
+from nftsvc.values import Family, authority
 
 _WEB = ServiceKey("demo", "web")
 _EMPTY = ServiceKey("demo", "empty")

@@ -18,7 +18,7 @@ from nftsvc.plan import Masquerade, Plan, PortPlan, Refusal, why_skipped
 from nftsvc.selectors import slices_of
 from nftsvc.settings import Detector, DetectorKind
 from nftsvc.state import State
-from nftsvc.values import Address, Family, Port, Protocol
+from nftsvc.values import Address, Port, Protocol, authority
 
 
 class Outcome(StrEnum):
@@ -294,8 +294,7 @@ def _is_interface(detector: Detector, interface: str) -> bool:
 def _written(frontend: Frontend) -> str:
     if frontend.address is None:
         return f"{frontend.kind} {frontend.port}"
-    host = f"[{frontend.address}]" if frontend.address.family == Family.IPV6 else frontend.address
-    return f"{frontend.kind} {host}:{frontend.port}"
+    return f"{frontend.kind} {authority(frontend.address, frontend.port)}"
 
 
 def _policy(frontend: Frontend, *, inside: bool) -> str:

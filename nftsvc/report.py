@@ -15,7 +15,7 @@ from nftsvc.explain import Explanation, Outcome
 from nftsvc.pipeline import Planned
 from nftsvc.plan import Plan, PortPlan
 from nftsvc.state import ServiceKey
-from nftsvc.values import Family
+from nftsvc.values import Family, authority
 
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow"}
 
@@ -91,11 +91,6 @@ def _row(ports: Sequence[PortPlan]) -> tuple[str, ...]:
         ", ".join(sorted(node_ports)) or "-",
         "\n".join(endpoints) or "none: rejected",
     )
-
-
-def authority(address: str, port: int) -> str:
-    """Write `address:port`, an IPv6 address in brackets."""
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def bars(counts: Sequence[tuple[str, int]], width: int = 40) -> Table:

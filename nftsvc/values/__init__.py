@@ -14,6 +14,7 @@ from nftsvc.values.addresses import (
     Prefix,
     address_order,
     any_address,
+    authority,
     is_ip_address,
     without_overlaps,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "TrafficPolicy",
     "address_order",
     "any_address",
+    "authority",
     "is_ip_address",
     "is_label",
     "is_subdomain",

@@ -70,6 +70,11 @@ def any_address(text: str) -> Address:
     return Address(str(address))
 
 
+def authority(address: str, port: int) -> str:
+    """Write `address:port`, an IPv6 address in brackets."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
 def is_ip_address(text: str) -> bool:
     """Tell whether the text is an IP address at all, of whatever kind."""
     try:
