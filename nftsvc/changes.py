@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from nftsvc.ruleset import (
-    AFFINITY_ENDPOINTS,
-    AFFINITY_NODEPORT_ENDPOINTS,
     CLUSTER_IPS,
     UNCUT_BYTES,
     VERDICT,
@@ -151,20 +149,6 @@ class Changes:
     def services(self) -> tuple[str, ...]:
         """The Services whose elements change, sorted."""
         return tuple(sorted({one.owner for changes in self.elements.values() for one in changes} - {""}))
-
-    @property
-    def forgets(self) -> bool:
-        """Whether endpoints go that clients may be on record with.
-
-        A connection that was under way may leave such a record behind the changes, which would lead its client to
-        where nobody is.
-        """
-        return any(
-            one.new is None
-            for place, changes in self.elements.items()
-            if place.set.name in (AFFINITY_ENDPOINTS, AFFINITY_NODEPORT_ENDPOINTS)
-            for one in changes
-        )
 
     def transactions(self, limit: int = ELEMENTS_PER_TRANSACTION) -> tuple[Transaction, ...]:
         """Cut the changes into transactions of about `limit` elements each, never through a Service.

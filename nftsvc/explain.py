@@ -101,7 +101,7 @@ class _Explainer:
             return self._end(Outcome.PASS, "family", f"this node has no table for {self._family}")
         found = self._frontend()
         if found is None:
-            return self._nobodys()
+            return self._nobodys(client)
         port, frontend = found
         if frontend.sources and not any(one.covers(self._packet.source) for one in frontend.sources):
             listed = ", ".join(frontend.sources)
@@ -170,13 +170,13 @@ class _Explainer:
                 if frontend.port == packet.port:
                     if frontend.address == packet.destination:
                         return port, frontend
-                    if frontend.kind is FrontendKind.NODE_PORT and self._answers_node_ports():
+                    if frontend.kind is FrontendKind.NODE_PORT and self._answers_node_ports(packet.destination):
                         node_port = port, frontend
         return node_port
 
-    def _answers_node_ports(self) -> bool:
-        """Tell whether node ports answer on the packet's destination."""
-        settings, destination = self._plan.settings, self._packet.destination
+    def _answers_node_ports(self, destination: Address) -> bool:
+        """Tell whether node ports answer on an address."""
+        settings = self._plan.settings
         exact = settings.node_port_addresses.get(self._family)
         if exact:
             return destination in exact
@@ -184,17 +184,40 @@ class _Explainer:
         listed = networks is None or any(one.covers(destination) for one in networks)
         return listed and self._is_own(destination) and not ipaddress.ip_address(destination).is_loopback
 
-    def _nobodys(self) -> Explanation:
+    def _nobodys(self, client: _Client) -> Explanation:
         """Explain what happens at an address and port that no Service has."""
-        destination = self._packet.destination
-        here = self._is_own(destination)
-        if destination in self._plan.cluster_ips and not here:
-            return self._end(Outcome.REJECT, "frontend", f"{destination} is a cluster IP, but no Service has this port")
-        covering = [one for one in self._plan.settings.service_cidrs.get(self._family, ()) if one.covers(destination)]
-        if covering and not here:
-            return self._end(Outcome.DROP, "frontend", f"no Service of this proxy has an address of {covering[0]} here")
-        reason = self._why_not_ours()
-        return self._end(Outcome.PASS, "frontend", reason)
+        closed = self._closed(self._packet.destination, client)
+        if closed is not None:
+            return self._end(closed[0], "frontend", closed[1])
+        return self._end(Outcome.PASS, "frontend", self._why_not_ours())
+
+    def _closed(self, address: Address, client: _Client) -> tuple[Outcome, str] | None:
+        """Say how packets to an address end that belongs to Services, or may.
+
+        Those that only arrive on this node at an address of its own are not looked at; what it sends itself is.
+        """
+        if self._is_own(address) and not client.is_node:
+            return None
+        if address in self._plan.cluster_ips:
+            return Outcome.REJECT, f"{address} is a cluster IP, but no Service has this port"
+        for network in self._plan.settings.service_cidrs.get(self._family, ()):
+            if network.covers(address):
+                return Outcome.DROP, f"{address} is in the service network {network}, but no Service here has it"
+        return None
+
+    def _refused_on_the_way(self, endpoint: Endpoint, client: _Client) -> tuple[Outcome, str] | None:
+        """Say why packets do not arrive at an endpoint that was chosen: they meet what any packet to it meets."""
+        own = self._is_own(endpoint.address)
+        for port in self._plan.ports:
+            if (port.family, port.protocol) != (self._family, self._packet.protocol):
+                continue
+            for frontend in port.frontends:
+                here = frontend.address == endpoint.address or (
+                    frontend.address is None and own and self._answers_node_ports(endpoint.address)
+                )
+                if here and frontend.port == endpoint.port and not port.endpoints(frontend, inside=False):
+                    return Outcome(port.refusal), f"{_written(frontend)} of Service {port.name} leads to no endpoint"
+        return self._closed(endpoint.address, client)
 
     def _why_not_ours(self) -> str:
         destination = self._packet.destination
@@ -223,9 +246,16 @@ class _Explainer:
             why = "no endpoint may be used" if port.refusal is Refusal.REJECT else "no endpoint is on this node"
             outcome = Outcome.REJECT if port.refusal is Refusal.REJECT else Outcome.DROP
             return self._end(outcome, "endpoints", why, port, frontend, left_out)
+        met = {one: self._refused_on_the_way(one, client) for one in endpoints}
+        stopped = {one: fate for one, fate in met.items() if fate is not None}
+        if len(stopped) == len(endpoints):
+            outcome, reason = stopped[endpoints[0]]
+            return self._end(outcome, "endpoints", f"none is reached: {reason}", port, frontend, left_out)
+        left_out += tuple(LeftOut(one, f"chosen as often, but {how}: {why}") for one, (how, why) in stopped.items())
         share = Fraction(1, len(endpoints))
-        reached = tuple(Reached(one, share, *self._masqueraded(frontend, one, client)) for one in endpoints)
-        self._steps.append(("endpoints", f"{len(endpoints)} of {len(endpoints) + len(left_out)}, equally likely"))
+        arriving = [one for one in endpoints if one not in stopped]
+        reached = tuple(Reached(one, share, *self._masqueraded(frontend, one, client)) for one in arriving)
+        self._steps.append(("endpoints", f"{len(arriving)} of {len(arriving) + len(left_out)}, equally likely"))
         if port.affinity:
             self._steps.append(
                 ("affinity", f"a client that was here in the last {port.affinity} s gets the same again")

@@ -55,7 +55,7 @@ def frontends_of(service: Service, port: ServicePort, address: Address, node: Ad
     seen: set[Address] = set()
     if port.port:
         seen.add(address)
-        yield Frontend(FrontendKind.CLUSTER_IP, address, port.port, internal)
+        yield Frontend(FrontendKind.CLUSTER_IP, address, port.port, internal, ranges if address in balancers else ())
         for kind, addresses, sources in (
             (FrontendKind.LOAD_BALANCER, balancers, ranges),
             (FrontendKind.EXTERNAL_IP, _same_family(spec.external_ips, address), ()),

@@ -48,8 +48,9 @@ def plan_from_manifests(
     state = State.of(loaded.objects)
     plan = make_plan(state, settings_for(state, node, families, overrides))
     warnings = sorted(map(loaded.locate, plan.problems), key=_place)
-    if plan.settings.name is None and len(state.nodes) > 1:
-        message = f"the input has {len(state.nodes)} Nodes: without --node the ruleset is for none in particular"
+    named = {*state.nodes, *state.configurations} - {""}
+    if plan.settings.name is None and len(named) > 1:
+        message = f"the input is about {len(named)} Nodes: without --node the ruleset is for none in particular"
         warnings.append(Problem(message, severity=Severity.WARNING))
     if not state.services:
         warnings.append(Problem("the input has no Service", severity=Severity.WARNING))

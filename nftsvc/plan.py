@@ -127,6 +127,7 @@ def make_plan(state: State, settings: NodeSettings) -> Plan:
     ports.sort(key=lambda one: (one.service, one.port, one.protocol, one.family))
     problems += claims.refused
     problems += _node_ports_everywhere(ports, settings)
+    problems += _service_networks_too_wide(ports, settings)
     return Plan(
         settings,
         tuple(ports),
@@ -150,6 +151,20 @@ def _node_ports_everywhere(ports: list[PortPlan], settings: NodeSettings) -> Ite
             why = "no Node says which is its own"
         message = f"node ports answer on every {' and '.join(unknown)} address of the machine: {why}"
         yield Problem(message, severity=Severity.WARNING)
+
+
+def _service_networks_too_wide(ports: list[PortPlan], settings: NodeSettings) -> Iterator[Problem]:
+    """Yield a warning for each service network that holds an endpoint or the node: packets to these are dropped."""
+    for family, networks in settings.service_cidrs.items():
+        endpoints = (one.address for port in ports if port.family == family for one in (*port.cluster, *port.local))
+        node = settings.addresses.get(family)
+        everybody = [*([node] if node is not None else ()), *endpoints]
+        for network in networks:
+            held = next((one for one in everybody if network.covers(one)), None)
+            if held is not None:
+                what = "this node's address" if held == node else "the endpoint"
+                message = f"the service network {network} holds {what} {held}: packets to it are dropped"
+                yield Problem(message, severity=Severity.WARNING)
 
 
 def _seniority(key: ServiceKey, service: Service) -> tuple[bool, str, ServiceKey]:

@@ -121,16 +121,18 @@ def _node_name(state: State, name: str | None) -> str | None:
 def _parsed(overrides: Sequence[str], below: NodeConfigurationSpec) -> NodeConfigurationSpec:
     """Read `field=value` pairs as the fields of a NodeConfiguration; UsageError names every bad one.
 
+    Of a field given twice the last value counts; lists add up.
+
     `below` is what holds where they say nothing.
     """
     raw: dict[str, object] = {}
     wrong = [f"--set {quoted(pair)}: not FIELD=VALUE" for pair in overrides if "=" not in pair]
     for key, equals, text in (pair.partition("=") for pair in overrides):
-        if not equals:
-            continue
-        if key in _LISTS:
-            raw[key] = [part.strip() for part in text.split(",") if part.strip()]
-        else:
+        if equals and key in _LISTS:
+            listed = raw.setdefault(key, [])
+            assert isinstance(listed, list)  # noqa: S101 - all values of such a field are
+            listed += [part.strip() for part in text.split(",") if part.strip()]
+        elif equals:
             raw[key] = text == "true" if key in _FLAGS and text in ("true", "false") else text
     for key, value in (
         ("bridgeInterface", below.bridge_interface),

@@ -12,7 +12,14 @@ from nftsvc.changes import ELEMENTS_PER_TRANSACTION, Changes, Transaction, compa
 from nftsvc.errors import KernelError, KernelRefused
 from nftsvc.plan import Plan
 from nftsvc.render import Renderer, Script
-from nftsvc.ruleset import EMPTY, EMPTY_TABLE, Ruleset, make_ruleset
+from nftsvc.ruleset import (
+    AFFINITY_ENDPOINTS,
+    AFFINITY_NODEPORT_ENDPOINTS,
+    EMPTY,
+    EMPTY_TABLE,
+    Ruleset,
+    make_ruleset,
+)
 from nftsvc.values import FAMILIES, Family
 
 
@@ -46,10 +53,15 @@ class Pass:
     transactions: tuple[Transaction, ...]
 
 
-def compare_with_kernel(door: Door, plan: Plan, limit: int = ELEMENTS_PER_TRANSACTION) -> Pass:
-    """Say what a pass would do. Reads the kernel and writes nothing."""
+def compare_with_kernel(
+    door: Door, plan: Plan, limit: int = ELEMENTS_PER_TRANSACTION, before: Ruleset | None = None
+) -> Pass:
+    """Say what a pass would do. Reads the kernel and writes nothing.
+
+    `before` is the ruleset that connections were made under which may still be under way.
+    """
     found = door.read(plan.settings.families)
-    wanted = make_ruleset(plan, found)
+    wanted = make_ruleset(plan, found, before)
     changes = compare(found, wanted)
     return Pass(found, wanted, changes, changes.transactions(limit))
 
@@ -70,10 +82,16 @@ def synchronise(door: Door, plan: Plan, renderer: Renderer, limit: int = ELEMENT
     if done.changes.structure:
         door.preflight(families)
     _send(door, renderer, done, families)
-    if done.changes.forgets:
-        late = compare_with_kernel(door, plan, limit)
+    if done.changes.removed and any(map(_remembers, (done.found, done.wanted))):
+        late = compare_with_kernel(door, plan, limit, done.found)
         _send(door, renderer, late, families)
     return done
+
+
+def _remembers(ruleset: Ruleset) -> bool:
+    """Tell whether clients may be on record with an endpoint (session affinity)."""
+    names = (AFFINITY_ENDPOINTS, AFFINITY_NODEPORT_ENDPOINTS)
+    return any(table.elements.get(name) for table in ruleset.tables.values() for name in names)
 
 
 def _send(door: Door, renderer: Renderer, done: Pass, families: tuple[Family, ...]) -> None:

@@ -76,7 +76,8 @@ Settings = Annotated[
     typer.Option(
         "--set",
         metavar="FIELD=VALUE",
-        help="A setting of the node, before those of a NodeConfiguration in the input; lists with commas; repeatable."
+        help="A setting of the node, before those of a NodeConfiguration in the input; lists with commas. Lists"
+        " given several times add up; of anything else the last counts."
         f" Fields: {', '.join(SETTING_NAMES)}.",
         show_default=False,
         autocompletion=lambda: [f"{name}=" for name in SETTING_NAMES],

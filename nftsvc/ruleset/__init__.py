@@ -6,7 +6,6 @@ IP family. Every name of a table, chain, map and set is given in `names`, every 
 """
 
 from nftsvc.plan import Plan
-from nftsvc.ruleset.affinity import kept_records
 from nftsvc.ruleset.elements import COMMENT_BYTES, UNCUT_BYTES, cut_comment, elements_of
 from nftsvc.ruleset.layout import LAYOUT, chains_of, sets_of
 from nftsvc.ruleset.names import (
@@ -36,19 +35,27 @@ from nftsvc.ruleset.objects import (
     Ruleset,
     Table,
 )
+from nftsvc.ruleset.records import kept_records
 from nftsvc.settings import DetectorKind
 from nftsvc.values import Address, Family, Prefix, address_order
 
 
-def make_ruleset(plan: Plan, current: Ruleset = EMPTY) -> Ruleset:
+def make_ruleset(plan: Plan, current: Ruleset = EMPTY, before: Ruleset | None = None) -> Ruleset:
     """Lower a plan to nft objects, keeping the slots that endpoints hold in the current ruleset.
 
-    What packets have recorded there (session affinity) stays where it still holds.
+    What packets have recorded there (session affinity) stays where it still holds; `before` is the ruleset that they
+    were recorded under, if that is not the current one.
     """
-    return Ruleset({family: _table(plan, family, current.tables.get(family)) for family in plan.settings.families})
+    earlier = (before or current).tables
+    return Ruleset(
+        {
+            family: _table(plan, family, current.tables.get(family), earlier.get(family))
+            for family in plan.settings.families
+        }
+    )
 
 
-def _table(plan: Plan, family: Family, current: Table | None) -> Table:
+def _table(plan: Plan, family: Family, current: Table | None, before: Table | None) -> Table:
     settings = plan.settings
     elements = elements_of(plan, family, current)
     detector = settings.detectors.get(family)
@@ -59,7 +66,7 @@ def _table(plan: Plan, family: Family, current: Table | None) -> Table:
     }
     for name, listed in networks.items():
         elements[name] = {(one,): Entry() for one in listed}
-    elements.update(kept_records(family, current, elements))
+    elements.update(kept_records(family, current, elements, before))
     sets = sets_of(settings, family)
     chains = chains_of(plan, family, elements)
     named = {one.name: dict(sorted(elements[one.name].items(), key=_order)) for one in sets}

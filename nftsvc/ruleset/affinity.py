@@ -10,26 +10,22 @@ too little for IPv6. There the client is known by a hash of 32 bits, so some cli
 address by one of 64, and address and port of the endpoint are in a map each.
 """
 
-import ipaddress
 from collections.abc import Iterable, Mapping
-from functools import cache
 
-from nftsvc.ruleset.jhash import MODULUS, jhash
+from nftsvc.ruleset.jhash import MODULUS
 from nftsvc.ruleset.names import (
     AFFINITY,
     AFFINITY_ENDPOINTS,
     AFFINITY_NODEPORT_ENDPOINTS,
-    BY_ADDRESS,
-    BY_PORT,
     PROTOCOLS,
     Pool,
     affinity_maps,
     remember,
 )
-from nftsvc.ruleset.objects import NFT_FAMILY, Chain, Elements, Entry, Key, NamedSet, Rule, Table
+from nftsvc.ruleset.objects import NFT_FAMILY, Chain, Elements, NamedSet, Rule
+from nftsvc.ruleset.records import SEEDS
 from nftsvc.values import Family
 
-_SEEDS = (1, 2)
 _TRANSPORT = "meta l4proto { tcp, udp, sctp }"
 
 
@@ -102,78 +98,8 @@ def records(family: Family, original_node: str) -> tuple[Rule, ...]:
 
 
 def _hashed_key(address: str, port: str) -> str:
-    hashed = (("ip6 saddr", _SEEDS[0]), *((address, seed) for seed in _SEEDS))
+    hashed = (("ip6 saddr", SEEDS[0]), *((address, seed) for seed in SEEDS))
     return " . ".join(f"jhash {what} mod {MODULUS} seed {seed}" for what, seed in hashed) + f" . {port}"
-
-
-# What stays of the records -------------------------------------------------------------------------------------------
-
-
-def kept_records(
-    family: Family, current: Table | None, elements: Mapping[str, Elements]
-) -> dict[str, dict[Key, Entry]]:
-    """Return the records of the current table that still lead where they may, by map.
-
-    Those of an endpoint that its frontend has no longer are left out, and all of a frontend whose traffic policy has
-    changed, because who was outside may now be sent to this node's endpoints only.
-    """
-    if current is None:
-        return {}
-    changed = _changed_policy(current.elements, elements)
-    if family == Family.IPV4:
-        valid = {
-            key: entry
-            for key, entry in current.elements.get(AFFINITY, {}).items()
-            if _is_valid(key[1:], entry.value, elements, changed)
-        }
-        return {AFFINITY: valid}
-    return _kept_pairs(current, elements, changed)
-
-
-def _kept_pairs(current: Table, elements: Mapping[str, Elements], changed: set[Key]) -> dict[str, dict[Key, Entry]]:
-    kept: dict[str, dict[Key, Entry]] = {}
-    known = {key[0] for key in elements.get(AFFINITY_ENDPOINTS, {})}
-    by_hash: dict[Key, str] = {hashed_address(str(address)): str(address) for address in known}
-    for protocol in PROTOCOLS:
-        names = affinity_maps(protocol)
-        addresses, ports = (current.elements.get(name, {}) for name in names)
-        valid = []
-        for key in addresses.keys() & ports.keys():
-            frontend = (by_hash.get((key[1], key[2]), ""), protocol, key[3])
-            if _is_valid(frontend, addresses[key].value + ports[key].value, elements, changed):
-                valid.append(key)
-        for name, records_there in zip(names, (addresses, ports), strict=True):
-            kept[name] = {key: records_there[key] for key in valid}
-    return kept
-
-
-def _is_valid(frontend: Key, endpoint: Key, elements: Mapping[str, Elements], changed: set[Key]) -> bool:
-    """Tell whether a record is of a frontend and an endpoint that belong together, by address or else by node port."""
-    for key, name, way in (
-        (frontend, AFFINITY_ENDPOINTS, BY_ADDRESS),
-        (frontend[1:], AFFINITY_NODEPORT_ENDPOINTS, BY_PORT),
-    ):
-        if (*key, *endpoint) in elements.get(name, {}):
-            return key not in changed
-        if key in elements.get(way.verdicts, {}):
-            return False
-    return False
-
-
-def _changed_policy(old: Mapping[str, Elements], new: Mapping[str, Elements]) -> set[Key]:
-    """Return the frontends whose endpoints depend on where a client is, but did not, or the other way round."""
-    changed: set[Key] = set()
-    for way in (BY_ADDRESS, BY_PORT):
-        changed |= old.get(way.inside, {}).keys() ^ new.get(way.inside, {}).keys()
-    return changed
-
-
-@cache
-def hashed_address(address: str) -> tuple[int, int]:
-    """Return what the records have in place of a frontend's IPv6 address."""
-    packed = ipaddress.IPv6Address(address).packed
-    first, second = (jhash(packed, seed) for seed in _SEEDS)
-    return first, second
 
 
 def timeouts(elements: Mapping[str, Elements]) -> Iterable[int]:

@@ -9,13 +9,13 @@ from http.client import HTTPConnection
 import pytest
 
 from nftsvc.kernel import Kernel
-from nftsvc.lab import NODE, Cluster
+from nftsvc.lab import NODE, Cluster, fetch
 from nftsvc.lab import ask as ask_once
 from nftsvc.plan import Plan
 from nftsvc.render import Renderer
 from nftsvc.ruleset import Ruleset
-from nftsvc.ruleset.affinity import hashed_address
 from nftsvc.ruleset.names import AFFINITY, affinity_maps
+from nftsvc.ruleset.records import hashed_address
 from nftsvc.sync import Pass, synchronise
 from tests.kernel.conftest import POD_PORT, PODS
 from tests.support.builders import Raw, endpoint_slice, plan_of, service
@@ -28,7 +28,7 @@ WEB_2 = PODS["web-2"]
 both_families = pytest.mark.parametrize("six", [False, True], ids=["IPv4", "IPv6"])
 
 
-def web(*names: str, seconds: int = 3600, nodes: Sequence[str] = ("node-a",), **spec: object) -> Plan:
+def web(*names: str, seconds: int = 3600, nodes: Sequence[str] = ("node-a",), drain: str = "", **spec: object) -> Plan:
     """Return a plan with a Service that clients stay with, on the named pods; `nodes` are theirs in turn."""
     raw = service(
         "web",
@@ -43,7 +43,10 @@ def web(*names: str, seconds: int = 3600, nodes: Sequence[str] = ("node-a",), **
     for six in (False, True):
         for number, name in enumerate(names):
             node = nodes[number % len(nodes)]
-            slices.append(endpoint_slice("web", [PODS[name][six]], [{"port": POD_PORT}], node=node, suffix=name))
+            one = endpoint_slice("web", [PODS[name][six]], [{"port": POD_PORT}], node=node, suffix=name)
+            if name == drain:
+                one["endpoints"][0]["conditions"] = {"ready": False, "serving": True, "terminating": True}
+            slices.append(one)
     return plan_of(raw, *slices)
 
 
@@ -98,9 +101,11 @@ def test_clients_stay_through_changes_that_do_not_concern_them(crowd: Cluster, n
     load(node_kernel, web("web-1", "web-2"))
     first = visit(crowd, VIP[six], 80, six)
     assert set(first) == {"web-1", "web-2"}  # one in two thousand otherwise
+    at_node_port = visit(crowd, NODE[six], NODE_PORT, six)
     for change in (web("web-1", "web-2", "web-3"), web("web-1", "web-2"), web("web-3", "web-2", "web-1", seconds=7200)):
         load(node_kernel, change)
         assert visit(crowd, VIP[six], 80, six) == first
+        assert visit(crowd, NODE[six], NODE_PORT, six) == at_node_port
 
 
 @both_families
@@ -165,6 +170,29 @@ def test_policy_local_forgets_who_was_sent_elsewhere(crowd: Cluster, node_kernel
     load(node_kernel, web("web-1", "web-2", nodes=nodes))
     assert set(visit(crowd, NODE[six], NODE_PORT, six)) == {"web-1", "web-2"}
     load(node_kernel, web("web-1", "web-2", nodes=nodes, externalTrafficPolicy="Local"))
+    assert set(visit(crowd, NODE[six], NODE_PORT, six)) == {"web-1"}
+
+
+@both_families
+def test_client_inside_leaves_an_endpoint_that_drains(crowd: Cluster, node_kernel: Kernel, six: bool) -> None:
+    """It stays on the node's own list, for clients outside; those inside have the cluster's, which it has left."""
+    nodes = ("node-a", "node-b")
+
+    def draining() -> Plan:
+        plan = web("web-1", "web-2", nodes=nodes, drain="web-1", externalTrafficPolicy="Local")
+        assert [len(port.local) for port in plan.ports] == [1, 1]
+        return plan
+
+    load(node_kernel, web("web-1", nodes=nodes, externalTrafficPolicy="Local"))
+    node = crowd.node
+
+    def ask_node() -> str:
+        return node.call(lambda: fetch(NODE[six], NODE_PORT)).pod
+
+    assert ask_node() == "web-1"
+    assert set(visit(crowd, NODE[six], NODE_PORT, six)) == {"web-1"}
+    load(node_kernel, draining())
+    assert [ask_node() for _ in range(5)] == ["web-2"] * 5
     assert set(visit(crowd, NODE[six], NODE_PORT, six)) == {"web-1"}
 
 

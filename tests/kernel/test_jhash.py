@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from nftsvc.lab import Namespace, namespaces
-from nftsvc.ruleset.affinity import hashed_address
 from nftsvc.ruleset.jhash import MODULUS, jhash
+from nftsvc.ruleset.records import hashed_address
 
 SEEDS = (1, 2, 0, 4294967295)
 SOURCE, SOURCE_6 = "192.0.2.11", "2001:db8::11"

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nftsvc.ruleset.affinity import hashed_address
 from nftsvc.ruleset.jhash import MODULUS, jhash
+from nftsvc.ruleset.records import hashed_address
 
 # An address, and its hashes with the seeds 1 and 2.
 ADDRESSES = (

@@ -477,6 +477,14 @@ def test_the_last_override_of_a_field_counts() -> None:
     assert settings_of(sets=("zone=a", "zone=b")).zone == "b"
 
 
+def test_overrides_of_a_list_add_up() -> None:
+    found = settings_of(sets=("clusterCIDRs=10.244.0.0/16", "clusterCIDRs=fd00:244::/32"))
+    assert {family: one.value for family, one in found.detectors.items()} == {
+        Family.IPV4: "10.244.0.0/16",
+        Family.IPV6: "fd00:244::/32",
+    }
+
+
 @pytest.mark.parametrize(
     ("detector", "words"),
     [
