@@ -447,3 +447,12 @@ def test_help_of_explain_has_examples_and_names_its_options(tmp_path: Path) -> N
     assert "nftsvc explain manifests/ --from" in text
     for option in ("--from", "--to", "--node", "--set", "--interface", "--local", "--output", "--expect"):
         assert option in text
+
+
+def test_configurations_of_several_nodes_are_warned_of(tmp_path: Path) -> None:
+    two = [{**configuration(zone="a"), "metadata": {"name": name}} for name in ("node-a", "node-b")]
+    path = tmp_path / "two.json"
+    path.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": [web(), *two]}))
+    done = run("render", str(path), cwd=tmp_path)
+    assert "warning: the input is about 2 Nodes: without --node" in done.stderr
+    assert "about 2 Nodes" not in run("render", str(path), "--node", "node-b", cwd=tmp_path).stderr

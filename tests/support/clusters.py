@@ -144,6 +144,24 @@ def clusters(draw: st.DrawFn, most: int = 4) -> Cluster:
     return (draw(configurations()), *(raw for number in numbers for raw in draw(services(number))))
 
 
+@st.composite
+def altered(draw: st.DrawFn, cluster: Cluster) -> Cluster:
+    """The same cluster a little later: some endpoints drain, become unready or ready, or run elsewhere."""
+    later = ({}, {}, {"ready": True}, {"ready": False, "serving": True, "terminating": True}, {"ready": False})
+    changed: list[Raw] = []
+    for raw in cluster:
+        if raw["kind"] == "EndpointSlice":
+            endpoints = [
+                {**one, "conditions": {**one["conditions"], **draw(st.sampled_from(later))}} for one in raw["endpoints"]
+            ]
+            if endpoints and draw(st.integers(0, 3)) == 0:
+                endpoints[0] = {**endpoints[0], "nodeName": draw(st.sampled_from(list(NODES)))}
+            changed.append({**raw, "endpoints": endpoints})
+        else:
+            changed.append(raw)
+    return tuple(changed)
+
+
 Target = tuple[str, int, str]
 
 

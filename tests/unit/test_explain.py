@@ -612,3 +612,59 @@ def test_an_address_of_a_service_that_the_node_has_itself_is_still_the_services(
 def test_the_same_question_has_the_same_answer() -> None:
     raws = [web(externalTrafficPolicy="Local"), here(), there(), node()]
     assert len({ask(*order, to=LB) for order in (raws, raws[::-1])}) == 1
+
+
+# What a chosen endpoint meets ---------------------------------------------------------------------------------------
+
+
+def service_networks(*networks: str) -> Raw:
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "ServiceCIDR",
+        "metadata": {"name": "wide"},
+        "spec": {"cidrs": list(networks)},
+    }
+
+
+def explained(*raws: Raw, source: str, to: str, port: int) -> Explanation:
+    state = State.of(map(decoded, raws))
+    overrides = ("addresses=192.0.2.11",)
+    plan = make_plan(state, settings_for(state, "node-a", overrides=overrides))
+    return explain(state, plan, Packet(Address(source), Address(to), Port(port), Protocol("TCP")))
+
+
+def test_endpoints_in_a_service_network_are_not_reached_and_that_is_warned_of() -> None:
+    raws = [service("web", ["10.96.0.10"]), endpoint_slice("web", ["10.96.1.5"]), service_networks("10.96.0.0/16")]
+    found = explained(*raws, source="198.51.100.7", to="10.96.0.10", port=80)
+    assert found.outcome == "drop"
+    assert "10.96.0.0/16" in found.steps[-1][1]
+    state = State.of(map(decoded, raws))
+    (problem,) = make_plan(state, settings_for(state, "node-a")).problems
+    assert "10.96.1.5" in problem.message
+
+
+def test_one_endpoint_of_several_may_be_unreachable() -> None:
+    raws = [
+        service("web", ["10.96.0.10"]),
+        endpoint_slice("web", ["10.96.0.20", "10.244.1.5"]),
+        service("other", ["10.96.0.20"]),
+    ]
+    found = explained(*raws, source="198.51.100.7", to="10.96.0.10", port=80)
+    assert [(one.endpoint.address, one.share) for one in found.reached] == [("10.244.1.5", Fraction(1, 2))]
+    assert [one.endpoint.address for one in found.left_out] == ["10.96.0.20"]
+
+
+def test_endpoint_that_is_a_node_port_of_nobody_is_refused() -> None:
+    node_port = [{"port": 80, "nodePort": 30081}]
+    raws = [
+        service("web", ["10.96.0.10"]),
+        endpoint_slice("web", ["192.0.2.11"], [{"port": 30081}]),
+        service("other", ["10.96.0.20"], node_port, type="NodePort"),
+    ]
+    assert explained(*raws, source="198.51.100.7", to="10.96.0.10", port=80).outcome == "reject"
+
+
+def test_node_itself_does_not_get_through_to_its_own_address_in_a_service_network() -> None:
+    raws = [service("web", ["10.96.0.10"]), service_networks("192.0.2.0/24")]
+    assert explained(*raws, source="192.0.2.11", to="192.0.2.11", port=22).outcome == "drop"
+    assert explained(*raws, source="198.51.100.7", to="192.0.2.11", port=22).outcome == "pass"

@@ -295,3 +295,10 @@ def test_load_balancers_that_replace_addresses_are_no_allowed_sources() -> None:
         LB, {"ip": "203.0.113.11", "ipMode": "Proxy"}, type="LoadBalancer", loadBalancerSourceRanges=["192.0.2.0/24"]
     )
     assert set(sources(web, node=NODE)) == {"192.0.2.0/24", LB}
+
+
+def test_cluster_ip_that_is_the_load_balancers_is_behind_its_source_ranges() -> None:
+    found = frontends(service(VIP, type="LoadBalancer", loadBalancerSourceRanges=["198.51.100.0/24"]))
+    cluster_ip = next(one for one in found if one.kind is FrontendKind.CLUSTER_IP)
+    assert (cluster_ip.address, cluster_ip.sources) == (VIP, ("198.51.100.0/24",))
+    assert [one.kind for one in found if one.address == VIP] == [FrontendKind.CLUSTER_IP]
