@@ -5,7 +5,8 @@ full ruleset is the change from nothing; a restart is the change from what the k
 
 Order inside a transaction, as the kernel needs it: tables, sets and chains, then elements out, then elements in
 (whatever others refer to first), then base chains. Chains that nobody needs any more go in a transaction of their own:
-kernels before 6.2 hold on to a verdict's chain until the deletion of the element is committed.
+kernels before 6.2 hold on to a verdict's chain until the deletion of the element is committed. With them go slots that
+no verdict leads to any more: a packet that found its verdict just before a transaction looks for its slot after it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import NamedTuple
 
 from nftsvc.ruleset import (
     CLUSTER_IPS,
+    POOL_OF_MAP,
     UNCUT_BYTES,
     VERDICT,
     Chain,
@@ -122,33 +124,39 @@ _Elements = Mapping[_Place, Sequence[ElementChange]]
 class Changes:
     """Everything to do: structure first, then elements by place, then base chains, and what is left over at the end.
 
-    `indivisible` says that a live table is replaced, which has to happen in one transaction.
+    `unused` are slots that no verdict leads to any more once the rest is done. `indivisible` says that a live table is
+    replaced, which has to happen in one transaction.
     """
 
     structure: tuple[Operation, ...]
     elements: _Elements
     hooks: tuple[Operation, ...]
+    unused: _Elements
     leftovers: tuple[Operation, ...]
     indivisible: bool = False
 
     def __bool__(self) -> bool:
         """Whether there is anything to do."""
-        return bool(self.structure or self.elements or self.hooks or self.leftovers)
+        return bool(self.structure or self.elements or self.hooks or self.unused or self.leftovers)
+
+    @property
+    def _all(self) -> list[ElementChange]:
+        return [one for part in (self.elements, self.unused) for changes in part.values() for one in changes]
 
     @property
     def added(self) -> int:
         """How many elements come or change."""
-        return sum(one.new is not None for changes in self.elements.values() for one in changes)
+        return sum(one.new is not None for one in self._all)
 
     @property
     def removed(self) -> int:
         """How many elements go or change."""
-        return sum(one.old is not None for changes in self.elements.values() for one in changes)
+        return sum(one.old is not None for one in self._all)
 
     @property
     def services(self) -> tuple[str, ...]:
         """The Services whose elements change, sorted."""
-        return tuple(sorted({one.owner for changes in self.elements.values() for one in changes} - {""}))
+        return tuple(sorted({one.owner for one in self._all} - {""}))
 
     def transactions(self, limit: int = ELEMENTS_PER_TRANSACTION) -> tuple[Transaction, ...]:
         """Cut the changes into transactions of about `limit` elements each, never through a Service.
@@ -162,7 +170,17 @@ class Changes:
         else:
             structure = [self.structure[at : at + limit] for at in range(0, len(self.structure), limit)]
             batches = [*structure, *map(_operations, _cut(self.elements, limit)), self.hooks]
-        return tuple(batch for batch in (*batches, self.leftovers) if batch)
+        return (*(batch for batch in batches if batch), *self.cleanup(limit))
+
+    def cleanup(self, limit: int = ELEMENTS_PER_TRANSACTION) -> tuple[Transaction, ...]:
+        """Return the last of the transactions, which take out what nothing uses any more.
+
+        They wait for the others to be over, because a packet may have found its verdict before a transaction and look
+        for its slot after it.
+        """
+        parts = [_operations(part) for part in _cut(self.unused, limit)] if self.unused else []
+        last = (*(parts.pop() if parts else ()), *self.leftovers)
+        return tuple(batch for batch in (*parts, last) if batch)
 
 
 def compare(old: Ruleset, new: Ruleset) -> Changes:
@@ -171,6 +189,7 @@ def compare(old: Ruleset, new: Ruleset) -> Changes:
     hooks: list[Operation] = []
     leftovers: list[Operation] = []
     elements: dict[_Place, Sequence[ElementChange]] = {}
+    unused: dict[_Place, Sequence[ElementChange]] = {}
     indivisible = False
     for family in sorted(old.tables.keys() | new.tables.keys()):
         before, after = old.tables.get(family), new.tables.get(family)
@@ -182,8 +201,15 @@ def compare(old: Ruleset, new: Ruleset) -> Changes:
         structure += _structure(before, after)
         hooks += _chains(before, after, base=True)
         leftovers += _leftovers(before, after)
-        elements |= _compare_elements(before, after)
-    return Changes(tuple(structure), elements, tuple(hooks), tuple(leftovers), indivisible)
+        for place, changes in _compare_elements(before, after):
+            slots = place.set.name in POOL_OF_MAP
+            for part, chosen in (
+                (elements, [one for one in changes if one.new is not None or not slots]),
+                (unused, [one for one in changes if one.new is None and slots]),
+            ):
+                if chosen:
+                    part[place] = chosen
+    return Changes(tuple(structure), elements, tuple(hooks), unused, tuple(leftovers), indivisible)
 
 
 def _alike(old: Table, new: Table) -> bool:

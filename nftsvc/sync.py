@@ -81,10 +81,10 @@ def synchronise(door: Door, plan: Plan, renderer: Renderer, limit: int = ELEMENT
         raise
     if done.changes.structure:
         door.preflight(families)
-    _send(door, renderer, done, families)
+    _send(door, renderer, done, families, limit)
     if done.changes.removed and any(map(_remembers, (done.found, done.wanted))):
         late = compare_with_kernel(door, plan, limit, done.found)
-        _send(door, renderer, late, families)
+        _send(door, renderer, late, families, limit)
     return done
 
 
@@ -94,13 +94,13 @@ def _remembers(ruleset: Ruleset) -> bool:
     return any(table.elements.get(name) for table in ruleset.tables.values() for name in names)
 
 
-def _send(door: Door, renderer: Renderer, done: Pass, families: tuple[Family, ...]) -> None:
+def _send(door: Door, renderer: Renderer, done: Pass, families: tuple[Family, ...], limit: int) -> None:
     """Run a pass's transactions.
 
-    Where the first is refused nothing of ours is there to be taken back, and where only the last, which removes what is
-    left over, the rest stands.
+    Where the first is refused nothing of ours is there to be taken back, and where only one of the last, which remove
+    what is left over, the rest stands.
     """
-    live_after = len(done.transactions) - bool(done.changes.leftovers)
+    live_after = len(done.transactions) - len(done.changes.cleanup(limit))
     for number, script in enumerate(renderer.scripts(done.transactions)):
         try:
             door.run(script)

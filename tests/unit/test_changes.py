@@ -10,6 +10,7 @@ from nftsvc.changes import (
     AddElements,
     AddSet,
     AddTable,
+    DeleteChains,
     DeleteElements,
     DeleteTable,
     Operation,
@@ -310,3 +311,18 @@ def test_limit_is_what_loads_fastest_unless_told() -> None:
     changes = compare(EMPTY, new)
     assert changes.transactions() == changes.transactions(module.ELEMENTS_PER_TRANSACTION)
     assert len(changes.transactions()) > 1
+
+
+def test_slots_go_after_the_verdicts_that_lead_to_them() -> None:
+    """A packet may find its verdict just before a transaction and look for its slot just after it."""
+    two = plan_of(service("web", ["10.96.0.1"]), endpoint_slice("web", ["10.244.1.1", "10.244.1.2"]))
+    one = plan_of(service("web", ["10.96.0.1"]), endpoint_slice("web", ["10.244.1.1"]))
+    old = make_ruleset(two)
+    first, last = compare(old, make_ruleset(one, old)).transactions()
+    assert not [operation for operation in first if _takes_slots(operation)]
+    assert [operation for operation in last if _takes_slots(operation)] == [last[0]]
+    assert isinstance(last[-1], DeleteChains)
+
+
+def _takes_slots(operation: Operation) -> bool:
+    return isinstance(operation, DeleteElements) and operation.set.name == "tcp-endpoints"
