@@ -1,1 +1,1 @@
-"""Where objects come from. Every source delivers the same decoded objects."""
+"""Where objects come from: files and standard input, a folder that is watched, a cluster."""
