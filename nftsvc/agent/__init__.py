@@ -1,0 +1,1 @@
+"""The node agent: sources in, transactions out, on one event loop."""
