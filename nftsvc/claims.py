@@ -1,51 +1,63 @@
-"""Who owns which address and port, and which node port.
+"""Who owns which address and port, and which node port: the oldest Service that claims it.
 
-In: claims, in order of seniority. Out: whether each is granted, and a warning for every one that came too late. The
-kernel takes one verdict for a key; two would make it refuse the whole transaction.
+In: what each Service claims, in any order, and again when that changes. Out: the owner of a claim, and which Services
+have to be looked at anew because an owner has changed. The kernel takes one verdict for a key; two would make it refuse
+the whole transaction.
 """
 
-from nftsvc.errors import Problem, Severity
-from nftsvc.frontends import Frontend, FrontendKind
-from nftsvc.objects import Service
-from nftsvc.values import Address, Family, authority
+from bisect import insort
+from collections.abc import Iterable
+from typing import NamedTuple
 
-_FIELDS = {
-    FrontendKind.CLUSTER_IP: "spec.clusterIPs",
-    FrontendKind.EXTERNAL_IP: "spec.externalIPs",
-    FrontendKind.LOAD_BALANCER: "status.loadBalancer.ingress",
-}
+from nftsvc.state import ServiceKey
+from nftsvc.values import Address, Family
+
+
+class Claim(NamedTuple):
+    """An address and port, or (address None) a node port; each IP family is on its own."""
+
+    family: Family
+    protocol: str
+    address: Address | None
+    port: int
+
+
+class Claimant(NamedTuple):
+    """A Service; sorts the older one first. One that the API server has not created yet is the youngest."""
+
+    uncreated: bool
+    created: str
+    service: ServiceKey
 
 
 class Claims:
-    """First come, first served; so ask in order of seniority. Each IP family is on its own."""
+    """Which Services claim what."""
 
     def __init__(self) -> None:
-        self._owners: dict[tuple[Family, str, Address | None, int], Service] = {}
-        self._refused: dict[Problem, None] = {}
+        self._claimants: dict[Claim, list[Claimant]] = {}
+        self._filed: dict[ServiceKey, tuple[Claimant, frozenset[Claim]]] = {}
 
-    @property
-    def refused(self) -> tuple[Problem, ...]:
-        """A warning for every claim that came too late."""
-        return tuple(self._refused)
+    def owner(self, claim: Claim) -> ServiceKey:
+        """Return whose it is. KeyError if nobody claims it."""
+        return self._claimants[claim][0].service
 
-    def grant(self, service: Service, index: int, family: Family, protocol: str, frontend: Frontend) -> bool:
-        """Give the frontend to the Service unless another Service owns it; remember the refusal.
-
-        `index` is the position of the Service port, for the message.
-        """
-        claim = (family, protocol, frontend.address, frontend.port)
-        owner = self._owners.setdefault(claim, service)
-        if owner is service:
-            return True
-        if frontend.address is None:
-            field, what = f"spec.ports[{index}].nodePort", f"{frontend.port}/{protocol}"
-        else:
-            field, what = _field(service, frontend), f"{authority(frontend.address, frontend.port)}/{protocol}"
-        message = f"{what} belongs to {owner.ref}, which comes first; ignored here"
-        self._refused[Problem(message, field, service.ref, severity=Severity.WARNING)] = None
-        return False
-
-
-def _field(service: Service, frontend: Frontend) -> str:
-    single = service.spec is None or not service.spec.cluster_ips
-    return "spec.clusterIP" if frontend.kind is FrontendKind.CLUSTER_IP and single else _FIELDS[frontend.kind]
+    def file(self, claimant: Claimant, claims: Iterable[Claim]) -> set[ServiceKey]:
+        """Put a Service's claims in the place of those it had; return the others to whom that makes a difference."""
+        before, old = self._filed.pop(claimant.service, (claimant, frozenset()))
+        new = frozenset(claims)
+        gone, come = (old - new, new - old) if before == claimant else (old, new)
+        if new:
+            self._filed[claimant.service] = (claimant, new)
+        owners = {one: self._claimants[one][0] for one in gone | come if one in self._claimants}
+        for one in gone:
+            self._claimants[one].remove(before)
+        for one in come:
+            insort(self._claimants.setdefault(one, []), claimant)
+        affected: set[ServiceKey] = set()
+        for one in gone | come:
+            now = self._claimants[one]
+            if not now:
+                del self._claimants[one]
+            elif owners.get(one) != now[0]:
+                affected.update(other.service for other in now)
+        return affected - {claimant.service}

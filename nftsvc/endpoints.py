@@ -30,11 +30,12 @@ class Place(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """An endpoint and why it is on neither list: "" if it is."""
+    """An endpoint and why it is on neither list: "" if it is. `ready_here`: it runs on this node and is ready."""
 
     endpoint: Endpoint
     not_in_cluster: str
     not_local: str
+    ready_here: bool = False
 
 
 class _Member(NamedTuple):
@@ -60,6 +61,7 @@ def judge(slices: Iterable[EndpointSlice], port: ServicePort, family: Family, pl
             one.endpoint,
             _why_unfit(one.source, ready_ones=bool(ready)) or hinted.get(one.endpoint, ""),
             "not local" if not one.local else _why_unfit(one.source, ready_ones=any_ready_here),
+            one.local and one.source.ready,
         )
         for one in members
     )

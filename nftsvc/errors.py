@@ -3,10 +3,11 @@
     NftsvcError
     |-- UsageError (2)          the arguments do not fit together or do not fit the input
     |-- InputError (3)          one or more manifests are bad; carries every problem found
-    `-- KernelError (4)
-        |-- KernelUnavailable   no libnftables, no permission, no private namespace
-        |-- FeatureMissing      this kernel or this nft lacks something that the ruleset needs
-        `-- KernelRefused       a transaction was refused; carries nft's message and the object it came from
+    |-- KernelError (4)
+    |   |-- KernelUnavailable   no libnftables, no permission, no private namespace
+    |   |-- FeatureMissing      this kernel or this nft lacks something that the ruleset needs
+    |   `-- KernelRefused       a transaction was refused; carries nft's message and the object it came from
+    `-- ClusterUnreachable (5)  how to reach the cluster is not told, or told in a way that cannot work
 
 An expected outcome (a Service without endpoints, a kind we do not read) is a value, not an exception.
 """
@@ -138,3 +139,12 @@ class KernelRefused(KernelError):
         self.reason = reason
         self.line = line
         self.source = source
+
+
+class ClusterUnreachable(NftsvcError):
+    """How to reach the cluster is not told, or told in a way that cannot work: trying again is of no use.
+
+    A server that does not answer is none of this: it is asked again. The message carries no credentials.
+    """
+
+    exit_code = ExitCode.CLUSTER_UNREACHABLE

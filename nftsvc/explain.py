@@ -221,7 +221,7 @@ class _Explainer:
 
     def _why_not_ours(self) -> str:
         destination = self._packet.destination
-        for key, service in self._state.services.items():
+        for key, service in sorted(self._state.services.items()):
             if destination in service.addresses:
                 return f"{destination} is of Service {key}, which is left out: {why_skipped(service) or 'see warnings'}"
         if any(

@@ -39,8 +39,9 @@ _PortSet = tuple[tuple[str, str, int], ...]
 
 def slices_of(state: State, key: ServiceKey, service: Service) -> tuple[EndpointSlice, ...]:
     """Return a Service's slices: its own, else those its Endpoints amount to, else those its selector does."""
-    if key in state.slices:
-        return state.slices[key]
+    found = state.slices(key)
+    if found:
+        return found
     if key in state.endpoints:
         return slices_from_endpoints(state.endpoints[key], service)
     selector = (service.spec.selector if service.spec is not None else None) or {}

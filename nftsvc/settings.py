@@ -114,7 +114,7 @@ def _node_name(state: State, name: str | None) -> str | None:
     if name is not None and not is_subdomain(name):
         raise UsageError(f"--node {quoted(name)}: not the name of a Node")
     if name is not None and nodes and name not in nodes:
-        raise UsageError(f"--node {quoted(name)}: the input has no such Node; it has {', '.join(nodes)}")
+        raise UsageError(f"--node {quoted(name)}: the input has no such Node; it has {', '.join(sorted(nodes))}")
     return name
 
 

@@ -33,6 +33,8 @@ class PassReport:
     the length of the nft text. `error` is "" if the kernel took everything. `latencies` are, for each batch of events,
     the seconds from reading it to the commit; `programming` the same from the moment that the control plane gives as
     the cause of a slice's change (annotation endpoints.kubernetes.io/last-change-trigger-time), by family.
+    `operations` is how many nft commands the transactions had together; `refused` names the object whose command the
+    kernel refused (`Service shop/web`), as far as known.
     """
 
     kind: PassKind
@@ -47,6 +49,8 @@ class PassReport:
     error: str = ""
     latencies: tuple[float, ...] = ()
     programming: tuple[tuple[Family, float], ...] = ()
+    operations: int = 0
+    refused: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Self
 from nftsvc.errors import KernelRefused
 from nftsvc.kernel.context import Context, Refusal
 from nftsvc.kernel.listing import parse_table
+from nftsvc.kernel.monitor import Monitor
 from nftsvc.kernel.namespaces import enter
 from nftsvc.kernel.preflight import missing_feature
 from nftsvc.render import Script
@@ -63,6 +64,14 @@ class Kernel:
         """Raise FeatureMissing if this kernel or this nft lacks something that rulesets need. Leaves nothing behind."""
         wanted = tuple(NFT_FAMILY[family] for family in families)
         self._worker.submit(lambda: missing_feature(self._open(), families=wanted)).result()
+
+    def identify(self, monitor: Monitor) -> None:
+        """Let a monitor learn which transactions are this one's. KernelError if it cannot.
+
+        To be called before anything else reads the monitor, and again for a monitor made later. The worker thread stays
+        the same until `close`.
+        """
+        self._worker.submit(lambda: monitor.introduce(self._open().run)).result()
 
     def _list(self, family: Family) -> str | None:
         return self._open().list_table(NFT_FAMILY[family], TABLE)

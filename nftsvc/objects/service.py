@@ -80,6 +80,7 @@ class ServiceSpec(Wire, frozen=True):
     traffic_distribution: str | None = None
     external_ips: tuple[OptionalAddress, ...] | None = msgspec.field(default=None, name="externalIPs")
     load_balancer_source_ranges: tuple[Prefix, ...] | None = None
+    health_check_node_port: NodePort | None = None
 
 
 class Service(Object, frozen=True):

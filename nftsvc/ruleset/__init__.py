@@ -6,10 +6,11 @@ IP family. Every name of a table, chain, map and set is given in `names`, every 
 """
 
 from nftsvc.plan import Plan
-from nftsvc.ruleset.elements import COMMENT_BYTES, UNCUT_BYTES, cut_comment, elements_of
+from nftsvc.ruleset.elements import COMMENT_BYTES, UNCUT_BYTES, cut_comment, elements_of, verdicts_of
 from nftsvc.ruleset.layout import LAYOUT, chains_of, sets_of
 from nftsvc.ruleset.names import (
     AFFINITY_ENDPOINTS,
+    AFFINITY_MAPS,
     AFFINITY_NODEPORT_ENDPOINTS,
     CLUSTER_IPS,
     NODEPORT_IPS,
@@ -37,6 +38,7 @@ from nftsvc.ruleset.objects import (
     Table,
 )
 from nftsvc.ruleset.records import kept_records
+from nftsvc.ruleset.wanted import Part, Wanted
 from nftsvc.settings import DetectorKind
 from nftsvc.values import Address, Family, Prefix, address_order
 
@@ -67,9 +69,10 @@ def _table(plan: Plan, family: Family, current: Table | None, before: Table | No
     }
     for name, listed in networks.items():
         elements[name] = {(one,): Entry() for one in listed}
-    elements.update(kept_records(family, current, elements, before))
+    if current is not None:
+        elements.update(kept_records(family, current.elements, elements, ((before or current).elements, elements)))
     sets = sets_of(settings, family)
-    chains = chains_of(plan, family, elements)
+    chains = chains_of(settings, family, frozenset(verdicts_of(elements)))
     named = {one.name: dict(sorted(elements[one.name].items(), key=_order)) for one in sets}
     return Table(family, sets, chains, named)
 
@@ -81,6 +84,7 @@ def _order(item: tuple[Key, Entry]) -> tuple[bytes | int | str, ...]:
 
 __all__ = [
     "AFFINITY_ENDPOINTS",
+    "AFFINITY_MAPS",
     "AFFINITY_NODEPORT_ENDPOINTS",
     "CLUSTER_IPS",
     "COMMENT_BYTES",
@@ -100,9 +104,11 @@ __all__ = [
     "Hook",
     "Key",
     "NamedSet",
+    "Part",
     "Rule",
     "Ruleset",
     "Table",
+    "Wanted",
     "cut_comment",
     "frontend_key",
     "make_ruleset",

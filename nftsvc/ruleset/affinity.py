@@ -10,7 +10,7 @@ too little for IPv6. There the client is known by a hash of 32 bits, so some cli
 address by one of 64, and address and port of the endpoint are in a map each.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 
 from nftsvc.ruleset.jhash import MODULUS
 from nftsvc.ruleset.names import (
@@ -22,7 +22,7 @@ from nftsvc.ruleset.names import (
     affinity_maps,
     remember,
 )
-from nftsvc.ruleset.objects import NFT_FAMILY, Chain, Elements, NamedSet, Rule
+from nftsvc.ruleset.objects import NFT_FAMILY, Chain, NamedSet, Rule
 from nftsvc.ruleset.records import SEEDS
 from nftsvc.values import Family
 
@@ -102,12 +102,7 @@ def _hashed_key(address: str, port: str) -> str:
     return " . ".join(f"jhash {what} mod {MODULUS} seed {seed}" for what, seed in hashed) + f" . {port}"
 
 
-def timeouts(elements: Mapping[str, Elements]) -> Iterable[int]:
+def timeouts(verdicts: Collection[str]) -> Iterable[int]:
     """Return the time spans that records are made for, in seconds."""
     prefix = f"goto {remember(0)}".removesuffix("0")
-    found = {
-        str(entry.value[0]).removeprefix(prefix)
-        for name in (AFFINITY_ENDPOINTS, AFFINITY_NODEPORT_ENDPOINTS)
-        for entry in elements.get(name, {}).values()
-    }
-    return sorted(map(int, found))
+    return sorted(int(one.removeprefix(prefix)) for one in verdicts if one.startswith(prefix))

@@ -5,6 +5,7 @@ Everything that belongs to one Service is an element; rules and chains are the s
 
 import hashlib
 from collections import defaultdict
+from collections.abc import Iterator, Mapping
 
 from nftsvc.endpoints import Endpoint
 from nftsvc.frontends import Frontend, FrontendKind
@@ -20,6 +21,7 @@ from nftsvc.ruleset.names import (
     MASQUERADE_OWN,
     POOL_OF_MAP,
     REJECT,
+    WAYS,
     Pool,
     Way,
     remember,
@@ -48,6 +50,14 @@ def elements_of(plan: Plan, family: Family, current: Table | None) -> Elements:
                     elements[HAIRPIN][endpoint.address, endpoint.address] = Entry()
     elements[CLUSTER_IPS] = {(one,): Entry() for one in plan.cluster_ips if one.family == family}
     return elements
+
+
+def verdicts_of(elements: Mapping[str, Mapping[Key, Entry]]) -> Iterator[str]:
+    """Yield where elements lead whose chains come and go with them: to a number of endpoints, to a record's time."""
+    for way in WAYS:
+        for name in (way.verdicts, way.inside, way.outside, way.affinity):
+            for entry in elements.get(name, {}).values():
+                yield str(entry.value[0])
 
 
 class _Slots:

@@ -11,9 +11,9 @@ packet --> filter prerouting/output (before DNAT): source ranges
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 
-from nftsvc.plan import Masquerade, Plan
+from nftsvc.plan import Masquerade, cluster_ip_masquerade
 from nftsvc.ruleset import affinity
 from nftsvc.ruleset.names import (
     ALLOWED_SOURCES,
@@ -34,7 +34,7 @@ from nftsvc.ruleset.names import (
     Pool,
     Way,
 )
-from nftsvc.ruleset.objects import LAYOUT_CHAIN, NFT_FAMILY, VERDICT, Chain, Elements, Hook, NamedSet, Rule
+from nftsvc.ruleset.objects import LAYOUT_CHAIN, NFT_FAMILY, VERDICT, Chain, Hook, NamedSet, Rule
 from nftsvc.settings import Detector, DetectorKind, NodeSettings
 from nftsvc.values import MAX_INTERFACE, Family
 
@@ -106,13 +106,15 @@ def _endpoint_map(family: Family, pool: Pool) -> NamedSet:
 # Chains --------------------------------------------------------------------------------------------------------------
 
 
-def chains_of(plan: Plan, family: Family, elements: Mapping[str, Elements]) -> tuple[Chain, ...]:
-    """Return the chains in reading order, base chains last; of those for a number of endpoints the ones in use."""
-    settings = plan.settings
-    fixed = _fixed_chains(plan, family)
+def chains_of(settings: NodeSettings, family: Family, verdicts: Collection[str]) -> tuple[Chain, ...]:
+    """Return the chains in reading order, base chains last; of those that come and go the ones that verdicts lead to.
+
+    `verdicts` are those of the elements, each once.
+    """
+    fixed = _fixed_chains(settings, family)
     varying = [
-        *(chain for pool in POOLS for chain in _balancers(family, pool, elements)),
-        *(affinity.recording(family, seconds) for seconds in affinity.timeouts(elements)),
+        *(chain for pool in POOLS for chain in _balancers(family, pool, verdicts)),
+        *(affinity.recording(family, seconds) for seconds in affinity.timeouts(verdicts)),
     ]
     samples = [
         *(chain for pool in POOLS for chain in (_balancer(family, pool, 1), affinity.lookup(family, pool, 1))),
@@ -121,12 +123,10 @@ def chains_of(plan: Plan, family: Family, elements: Mapping[str, Elements]) -> t
     return (_layout(sets_of(settings, family), (*fixed, *samples)), *fixed[:1], *varying, *fixed[1:])
 
 
-def _balancers(family: Family, pool: Pool, elements: Mapping[str, Elements]) -> Iterator[Chain]:
+def _balancers(family: Family, pool: Pool, verdicts: Collection[str]) -> Iterator[Chain]:
     """Yield the chains of a pool that verdicts lead to."""
-    maps = (pool.way.outside,) if pool.local else (pool.way.verdicts, pool.way.inside)
-    targets = {str(entry.value[0]) for name in maps for entry in elements.get(name, {}).values()}
     named = re.compile(rf"goto {re.escape(pool.chain(0)).removesuffix('0')}(\d+)(-affinity)?")
-    found = {(int(match[1]), bool(match[2])) for target in targets if (match := named.fullmatch(target))}
+    found = {(int(match[1]), bool(match[2])) for verdict in verdicts if (match := named.fullmatch(verdict))}
     for count in sorted({count for count, _ in found}):
         yield _balancer(family, pool, count)
         if (count, True) in found:
@@ -154,8 +154,8 @@ def _layout(sets: tuple[NamedSet, ...], chains: Iterable[Chain]) -> Chain:
     return Chain(LAYOUT_CHAIN, (Rule.of("return", f"nftsvc layout {LAYOUT}.{digest}"),), purpose="never entered")
 
 
-def _fixed_chains(plan: Plan, family: Family) -> tuple[Chain, ...]:
-    ip, settings = NFT_FAMILY[family], plan.settings
+def _fixed_chains(settings: NodeSettings, family: Family) -> tuple[Chain, ...]:
+    ip = NFT_FAMILY[family]
     by_address, by_port = f"{ip} daddr . meta l4proto . th dport", "meta l4proto . th dport"
     node = f"{_node(settings, family)} {by_port}"
     original_node = f"ct original {ip} daddr @{NODEPORT_IPS} " if _is_restricted(settings, family) else ""
@@ -177,7 +177,7 @@ def _fixed_chains(plan: Plan, family: Family) -> tuple[Chain, ...]:
         Chain(REMEMBER, affinity.records(family, original_node), purpose="records the endpoints of clients that stay"),
         Chain(MASQUERADE_ALWAYS, (Rule.of("masquerade fully-random", "whoever it is"),)),
         Chain(MASQUERADE_OWN, (Rule.of("fib saddr type local masquerade fully-random", "this node"),)),
-        Chain(MASQUERADE_CLUSTER_IP, tuple(_cluster_ip_masquerading(plan, family))),
+        Chain(MASQUERADE_CLUSTER_IP, tuple(_cluster_ip_masquerading(settings, family))),
         *_guard_chains(ip, by_address),
         Chain("nat-prerouting", to_services, Hook("nat", "prerouting", _DNAT)),
         Chain("nat-output", to_services, Hook("nat", "output", _DNAT)),
@@ -234,9 +234,9 @@ def _masquerading(ip: str, original_node: str) -> Iterator[Rule]:
     yield Rule.of(f"ct status dnat {_TRANSPORT} {original_node}{port} vmap @{BY_PORT.masquerade}", "node ports")
 
 
-def _cluster_ip_masquerading(plan: Plan, family: Family) -> Iterator[Rule]:
-    detector = plan.settings.detectors.get(family)
-    match plan.cluster_ip_masquerade(family):
+def _cluster_ip_masquerading(settings: NodeSettings, family: Family) -> Iterator[Rule]:
+    detector = settings.detectors.get(family)
+    match cluster_ip_masquerade(settings, family):
         case Masquerade.EVERYBODY:
             yield Rule.of("masquerade fully-random", "whoever it is")
         case Masquerade.OTHERS_THAN_LOCAL_PODS if detector is not None:

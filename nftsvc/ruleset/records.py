@@ -22,37 +22,49 @@ from nftsvc.ruleset.names import (
     WAYS,
     affinity_maps,
 )
-from nftsvc.ruleset.objects import Elements, Entry, Key, Table
+from nftsvc.ruleset.objects import Elements, Entry, Key
 from nftsvc.values import Family
 
 SEEDS = (1, 2)
 
 
+_Both = tuple[Mapping[str, Elements], Mapping[str, Elements]]
+
+
 def kept_records(
-    family: Family, current: Table | None, elements: Mapping[str, Elements], before: Table | None = None
+    family: Family, found: Mapping[str, Elements], elements: Mapping[str, Elements], change: _Both
 ) -> dict[str, dict[Key, Entry]]:
-    """Return the records of the current table that still lead where they may, by map.
+    """Return, by map, the records that still lead where they may.
 
-    `before` is the table that the records were made under, if that is not the current one. Left out are records of an
-    endpoint that has left one of its frontend's lists (the cluster's or this node's), because the record does not say
-    which list its client was sent to; and all of a frontend for which it has changed who is sent to which list.
+    `found` are records, `elements` all elements that there are to be, `change` those that change as they were when the
+    records were made and as they are to be. Left out are records of an endpoint that has left one of its frontend's
+    lists (the cluster's or this node's), because the record does not say which list its client was sent to; and all of
+    a frontend for which it has changed who is sent to which list.
     """
-    if current is None or not any(current.elements.get(name) for name in AFFINITY_MAPS):
+    if not any(found.get(name) for name in AFFINITY_MAPS):
         return {}
-    rules = _Rules.of((before or current).elements, elements)
+    rules = _Rules.of(elements, *change)
     if family == Family.IPV4:
-        found = current.elements.get(AFFINITY, {})
-        return {AFFINITY: {key: entry for key, entry in found.items() if rules.allow(key[1:], entry.value)}}
-    return _kept_pairs(current, elements, rules)
+        records = found.get(AFFINITY, {})
+        return {AFFINITY: {key: entry for key, entry in records.items() if rules.allow(key[1:], entry.value)}}
+    return _kept_pairs(found, elements, rules)
 
 
-def _kept_pairs(current: Table, elements: Mapping[str, Elements], rules: "_Rules") -> dict[str, dict[Key, Entry]]:
+def in_doubt(old: Mapping[str, Elements], new: Mapping[str, Elements]) -> bool:
+    """Tell whether a change may leave records behind that lead where they must not."""
+    remembering = any(old.get(way.affinity) for way in WAYS)
+    return remembering and (bool(_doubtful(old, new)) or any(True for _ in _left(old, new)))
+
+
+def _kept_pairs(
+    found: Mapping[str, Elements], elements: Mapping[str, Elements], rules: "_Rules"
+) -> dict[str, dict[Key, Entry]]:
     kept: dict[str, dict[Key, Entry]] = {}
     known = {key[0] for key in elements.get(AFFINITY_ENDPOINTS, {})}
     by_hash: dict[Key, str] = {hashed_address(str(address)): str(address) for address in known}
     for protocol in PROTOCOLS:
         names = affinity_maps(protocol)
-        addresses, ports = (current.elements.get(name, {}) for name in names)
+        addresses, ports = (found.get(name, {}) for name in names)
         valid = []
         for key in addresses.keys() & ports.keys():
             frontend = (by_hash.get((key[1], key[2]), ""), protocol, key[3])
@@ -72,15 +84,9 @@ class _Rules:
     left: frozenset[Key]
 
     @classmethod
-    def of(cls, old: Mapping[str, Elements], new: Mapping[str, Elements]) -> "_Rules":
+    def of(cls, elements: Mapping[str, Elements], old: Mapping[str, Elements], new: Mapping[str, Elements]) -> "_Rules":
         """Compare what was with what is to be."""
-        doubtful: set[Key] = set()
-        for way in WAYS:
-            was, becomes = old.get(way.inside, {}).keys(), new.get(way.inside, {}).keys()
-            doubtful |= was ^ becomes
-            if old.get(POD_CIDRS, {}).keys() != new.get(POD_CIDRS, {}).keys():
-                doubtful |= becomes
-        return cls(new, frozenset(doubtful), frozenset(_left(old, new)))
+        return cls(elements, frozenset(_doubtful(old, new)), frozenset(_left(old, new)))
 
     def allow(self, frontend: Key, endpoint: Key) -> bool:
         """Tell whether a record may stay; its frontend is an address and port, or else a node port."""
@@ -91,6 +97,17 @@ class _Rules:
             if key in self.elements.get(way.verdicts, {}):
                 return False
         return False
+
+
+def _doubtful(old: Mapping[str, Elements], new: Mapping[str, Elements]) -> set[Key]:
+    """Return the frontends for which it has changed who is sent to which list."""
+    doubtful: set[Key] = set()
+    for way in WAYS:
+        was, becomes = old.get(way.inside, {}).keys(), new.get(way.inside, {}).keys()
+        doubtful |= was ^ becomes
+        if old.get(POD_CIDRS, {}).keys() != new.get(POD_CIDRS, {}).keys():
+            doubtful |= becomes
+    return doubtful
 
 
 def _left(old: Mapping[str, Elements], new: Mapping[str, Elements]) -> Iterator[Key]:

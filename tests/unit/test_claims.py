@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 
-from nftsvc.claims import Claims
+from nftsvc.claims import Claim, Claimant, Claims
 from nftsvc.errors import Severity
-from nftsvc.frontends import Frontend, FrontendKind
-from nftsvc.objects import Service
 from nftsvc.plan import Plan
-from nftsvc.values import Address, Family, Port
+from nftsvc.state import ServiceKey
+from nftsvc.values import Address, Family
 from tests.support import builders
 from tests.support.builders import Raw, plan_of
 
@@ -233,40 +232,64 @@ def test_every_loser_is_warned_of_with_the_owner_not_with_another_loser() -> Non
 # The book of claims --------------------------------------------------------------------------------------------------
 
 
-def made(name: str) -> Service:
-    value = builders.decoded(service(name))
-    assert isinstance(value, Service)
-    return value
-
-
-def frontend(address: str | None, kind: FrontendKind, port: int = 80) -> Frontend:
-    return Frontend(kind, Address(address) if address is not None else None, Port(port))
-
-
-def test_a_claim_is_granted_to_the_first_and_again_to_the_same() -> None:
+def claims_of(*services: tuple[str, str | None, tuple[Claim, ...]]) -> tuple[Claims, list[set[ServiceKey]]]:
+    """File the claims of (name, created, claims) one after the other; return what each made a difference to."""
     claims = Claims()
-    one, other = made("one"), made("other")
-    claim = frontend(SHARED, FrontendKind.EXTERNAL_IP)
-    assert [claims.grant(who, 0, Family.IPV4, "TCP", claim) for who in (one, one, other, one, other)] == [
-        *(True, True, False, True, False),
+    return claims, [
+        claims.file(Claimant(created is None, created or "", key(name)), wanted) for name, created, wanted in services
     ]
-    assert len(claims.refused) == 1
+
+
+def key(name: str) -> ServiceKey:
+    return ServiceKey("shop", name)
+
+
+WEB_CLAIM = Claim(Family.IPV4, "TCP", Address(SHARED), 80)
+PORT_CLAIM = Claim(Family.IPV4, "TCP", None, 30080)
+
+
+@pytest.mark.parametrize("order", list(permutations((("old", OLD), ("new", NEW), ("none", None)))), ids=str)
+def test_the_oldest_owns_in_whatever_order_they_come(order: tuple[tuple[str, str | None], ...]) -> None:
+    claims, _ = claims_of(*((name, created, (WEB_CLAIM, PORT_CLAIM)) for name, created in order))
+    assert claims.owner(WEB_CLAIM) == claims.owner(PORT_CLAIM) == key("old")
+
+
+def test_a_change_of_the_owner_concerns_everybody_who_claims_the_same() -> None:
+    _, affected = claims_of(
+        ("b", NEW, (WEB_CLAIM,)), ("c", None, (WEB_CLAIM, PORT_CLAIM)), ("a", OLD, (WEB_CLAIM,)), ("a", OLD, (WEB_CLAIM,)), ("a", OLD, ())
+    )
+    both = {key("b"), key("c")}
+    assert affected == [set(), set(), both, set(), both]
+
+
+def test_a_younger_claimant_concerns_nobody_else() -> None:
+    _, affected = claims_of(("a", OLD, (WEB_CLAIM,)), ("b", NEW, (WEB_CLAIM,)), ("b", NEW, ()))
+    assert affected == [set(), set(), set()]
+
+
+def test_a_service_that_was_made_anew_is_as_old_as_its_new_self() -> None:
+    claims, affected = claims_of(("a", OLD, (WEB_CLAIM,)), ("b", NEW, (WEB_CLAIM,)), ("a", "2026-09-01T00:00:00Z", (WEB_CLAIM,)))
+    assert claims.owner(WEB_CLAIM) == key("b")
+    assert affected[-1] == {key("b")}
+
+
+def test_nobody_owns_what_nobody_claims() -> None:
+    claims, _ = claims_of(("a", OLD, (WEB_CLAIM,)), ("a", OLD, ()))
+    with pytest.raises(KeyError):
+        claims.owner(WEB_CLAIM)
 
 
 def test_a_refusal_in_both_families_is_said_once() -> None:
-    claims = Claims()
-    for who in (made("one"), made("other")):
-        for family in Family:
-            claims.grant(who, 2, family, "UDP", frontend(None, FrontendKind.NODE_PORT, 30053))
-    (problem,) = claims.refused
-    assert (problem.field, problem.severity, problem.ref) == (
-        "spec.ports[2].nodePort",
+    ports = [{"port": 80, "nodePort": 30080}]
+    addresses = ([f"10.96.0.{number}", f"fd00:96::{number}"] for number in (1, 2))
+    raws = [builders.service(name, ips, ports, "shop") for name, ips in zip(("one", "other"), addresses, strict=True)]
+    said = [one for one in plan_of(*raws).problems if one.ref is not None]
+    (problem,) = said
+    assert problem.ref is not None
+    assert (problem.field, problem.severity, problem.ref.name) == (
+        "spec.ports[0].nodePort",
         Severity.WARNING,
-        made("other").ref,
+        "other",
     )
-    assert "30053/UDP" in problem.message
+    assert "30080/TCP" in problem.message
     assert "Service shop/one" in problem.message
-
-
-def test_nothing_claimed_is_nothing_refused() -> None:
-    assert Claims().refused == ()

@@ -1,0 +1,173 @@
+"""One Service: what it claims, and what the node must do for it once it is known whose the claims are."""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from nftsvc.claims import Claim, Claimant, Claims
+from nftsvc.endpoints import Judged, Place, judge
+from nftsvc.errors import ObjectRef, Problem, Severity
+from nftsvc.frontends import Frontend, FrontendKind, frontends_of, is_external
+from nftsvc.objects import LABEL_PROXY_NAME, Service, ServicePort, ServiceSpec
+from nftsvc.plan.values import HealthCheck, PortPlan, ServicePlan
+from nftsvc.selectors import families_of, slices_of, topology_mode_auto
+from nftsvc.settings import NodeSettings
+from nftsvc.state import ServiceKey, State
+from nftsvc.values import ClusterIP, Family, authority
+
+# The API server's default for sessionAffinityConfig.clientIP.timeoutSeconds.
+AFFINITY_SECONDS = 10800
+
+_FIELDS = {
+    FrontendKind.CLUSTER_IP: "spec.clusterIPs",
+    FrontendKind.EXTERNAL_IP: "spec.externalIPs",
+    FrontendKind.LOAD_BALANCER: "status.loadBalancer.ingress",
+}
+
+
+class Wish(NamedTuple):
+    """A Service port in one family and the frontends it would have; `position` is its place in `spec.ports`."""
+
+    position: int
+    port: ServicePort
+    family: Family
+    frontends: tuple[Frontend, ...]
+
+    def claim(self, frontend: Frontend) -> Claim:
+        """Return what a frontend claims."""
+        return Claim(self.family, self.port.protocol, frontend.address, frontend.port)
+
+
+def why_skipped(service: Service) -> str:
+    """Return why a Service is not this proxy's business, or "" if it is."""
+    spec = service.spec or ServiceSpec()
+    if spec.type == "ExternalName":
+        return "ExternalName: a name in DNS, nothing to forward"
+    if LABEL_PROXY_NAME in service.labels:
+        return f"label {LABEL_PROXY_NAME}: served by another proxy"
+    if ClusterIP.HEADLESS in (spec.cluster_ip, *(spec.cluster_ips or ())):
+        return "headless: clients connect to the endpoints themselves"
+    return ""
+
+
+def claimant(key: ServiceKey, service: Service | None) -> Claimant:
+    """Return a Service as one that claims something."""
+    created = service.metadata.creation_timestamp if service is not None else None
+    return Claimant(created is None, created or "", key)
+
+
+def wishes_of(service: Service, settings: NodeSettings) -> tuple[Wish, ...]:
+    """Return each port in each family that the Service has an address in and the node serves; none if it is skipped."""
+    if why_skipped(service):
+        return ()
+    spec = service.spec or ServiceSpec()
+    families = [family for family in families_of(service) if family in settings.families]
+    return tuple(
+        Wish(position, port, address.family, tuple(frontends_of(service, port, address, node)))
+        for position, port in enumerate(spec.ports or ())
+        for address in service.addresses
+        if address.family in families
+        for node in (settings.addresses.get(address.family),)
+    )
+
+
+def plan_service(
+    state: State, key: ServiceKey, wishes: tuple[Wish, ...], claims: Claims, settings: NodeSettings
+) -> ServicePlan:
+    """Say what the node must do for a Service of the state, whose claims are filed."""
+    service = state.services[key]
+    reason = why_skipped(service)
+    if reason:
+        return ServicePlan(key, skipped=reason)
+    if not service.addresses:
+        message = "not allocated yet, so the Service is left out (the API server sets it)"
+        return ServicePlan(key, problems=(_warning(service, "spec.clusterIP", message),))
+    problems = dict.fromkeys(_unclear(state, key, service, settings))
+    slices = slices_of(state, key, service)
+    place = Place(settings.name, settings.zone)
+    ports: list[PortPlan] = []
+    healthy: dict[Family, set[str]] = {}
+    for wish in wishes:
+        owners = {frontend: claims.owner(wish.claim(frontend)) for frontend in wish.frontends}
+        frontends = tuple(frontend for frontend, owner in owners.items() if owner == key)
+        for frontend, owner in owners.items():
+            if owner != key:
+                problems[_refused(service, wish, frontend, owner)] = None
+        judged = judge(slices, wish.port, wish.family, place)
+        healthy.setdefault(wish.family, set()).update(one.endpoint.address for one in judged if one.ready_here)
+        if frontends:
+            ports.append(_port_plan(key, service, wish, frontends, judged))
+    addresses = tuple(one for one in service.addresses if one.family in families_of(service))
+    return ServicePlan(
+        key,
+        tuple(ports),
+        tuple(one for one in addresses if one.family in settings.families),
+        problems=tuple(problems),
+        health_check=_health_check(key, service, {family: len(group) for family, group in healthy.items()}),
+    )
+
+
+def _warning(service: Service, field: str, message: str) -> Problem:
+    return Problem(message, field, service.ref, severity=Severity.WARNING)
+
+
+def _refused(service: Service, wish: Wish, frontend: Frontend, owner: ServiceKey) -> Problem:
+    """Return the warning that a frontend is another Service's."""
+    if frontend.address is None:
+        field, what = f"spec.ports[{wish.position}].nodePort", f"{frontend.port}"
+    else:
+        single = service.spec is None or not service.spec.cluster_ips
+        is_single = frontend.kind is FrontendKind.CLUSTER_IP and single
+        field = "spec.clusterIP" if is_single else _FIELDS[frontend.kind]
+        what = authority(frontend.address, frontend.port)
+    holder = ObjectRef(Service.KIND, *owner)
+    message = f"{what}/{wish.port.protocol} belongs to {holder}, which comes first; ignored here"
+    return _warning(service, field, message)
+
+
+def _unclear(state: State, key: ServiceKey, service: Service, settings: NodeSettings) -> Iterator[Problem]:
+    """Yield a warning for each field that cannot be followed with this input."""
+    spec = service.spec or ServiceSpec()
+    policies = [("spec.internalTrafficPolicy", spec.internal_traffic_policy)]
+    if is_external(service):
+        policies.append(("spec.externalTrafficPolicy", spec.external_traffic_policy))
+    for field, policy in policies:
+        if policy == "Local" and settings.name is None:
+            yield _warning(
+                service,
+                field,
+                "Local, but it is not said which node the ruleset is for: no endpoint counts as local",
+            )
+    if topology_mode_auto(service) and not state.slices(key) and key not in state.endpoints:
+        message = "topology-aware routing takes slices with hints; without them all endpoints are used alike"
+        yield _warning(service, "metadata.annotations", message)
+
+
+def _port_plan(
+    key: ServiceKey, service: Service, wish: Wish, frontends: tuple[Frontend, ...], judged: tuple[Judged, ...]
+) -> PortPlan:
+    keeps_local = any(one.local_policy for one in frontends)
+    return PortPlan(
+        service=key,
+        port=wish.port.name,
+        family=wish.family,
+        protocol=wish.port.protocol,
+        frontends=frontends,
+        cluster=tuple(one.endpoint for one in judged if not one.not_in_cluster),
+        local=tuple(one.endpoint for one in judged if keeps_local and not one.not_local),
+        affinity=_affinity(service),
+    )
+
+
+def _affinity(service: Service) -> int:
+    spec = service.spec or ServiceSpec()
+    if spec.session_affinity != "ClientIP":
+        return 0
+    client_ip = spec.session_affinity_config.client_ip if spec.session_affinity_config is not None else None
+    return int((client_ip.timeout_seconds if client_ip is not None else None) or AFFINITY_SECONDS)
+
+
+def _health_check(key: ServiceKey, service: Service, local: Mapping[Family, int]) -> HealthCheck | None:
+    spec = service.spec or ServiceSpec()
+    if spec.type != "LoadBalancer" or spec.external_traffic_policy != "Local" or not spec.health_check_node_port:
+        return None
+    return HealthCheck(key, int(spec.health_check_node_port), local)
