@@ -30,12 +30,16 @@ class Place(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """An endpoint and why it is on neither list: "" if it is. `ready_here`: it runs on this node and is ready."""
+    """An endpoint and why it is on neither list: "" if it is.
+
+    `ready_here`: it runs on this node and is ready; `serving`: it answers, whether or not it is to get new connections.
+    """
 
     endpoint: Endpoint
     not_in_cluster: str
     not_local: str
     ready_here: bool = False
+    serving: bool = True
 
 
 class _Member(NamedTuple):
@@ -62,6 +66,7 @@ def judge(slices: Iterable[EndpointSlice], port: ServicePort, family: Family, pl
             _why_unfit(one.source, ready_ones=bool(ready)) or hinted.get(one.endpoint, ""),
             "not local" if not one.local else _why_unfit(one.source, ready_ones=any_ready_here),
             one.local and one.source.ready,
+            one.source.serving,
         )
         for one in members
     )

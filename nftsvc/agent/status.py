@@ -5,24 +5,22 @@ Times are seconds since 1970 unless a field says otherwise.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from nftsvc.errors import Problem
-from nftsvc.state import ServiceKey
+from nftsvc.plan import HealthCheck
+from nftsvc.sync import PassKind
 from nftsvc.values import FAMILIES, Family
 
-
-class PassKind(StrEnum):
-    """Why a pass compared what it compared."""
-
-    FIRST = (
-        "first"  # everything, with what the kernel has: a first load, or the adoption of an earlier process's tables
-    )
-    CHANGE = "change"  # the Services that events touched
-    FULL = "full"  # everything, because the node's settings changed
-    RETRY = "retry"  # everything, because the kernel refused something and its content counts as unknown
-    REPAIR = "repair"  # what another process changed
-    VERIFY = "verify"  # everything, because it is time
+__all__ = [
+    "Drift",
+    "HealthCheck",
+    "NoLocalEndpoints",
+    "PassKind",
+    "PassReport",
+    "Programmed",
+    "SourceStatus",
+    "Status",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +90,6 @@ class Programmed:
     endpoints: int = 0
     elements: Mapping[Family, int] = field(default_factory=dict)
     no_local_endpoints: Mapping[Family, NoLocalEndpoints] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class HealthCheck:
-    """A healthCheckNodePort to answer on: the Service, the port, and per family how many local endpoints are ready.
-
-    Source: kube-proxy 1.36; type LoadBalancer with externalTrafficPolicy Local. Endpoints count by distinct address.
-    """
-
-    service: ServiceKey
-    port: int
-    local: Mapping[Family, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ One worker thread owns the libnftables context and, where asked to, lives in ano
 own tables are ever listed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +17,7 @@ from nftsvc.kernel.monitor import Monitor
 from nftsvc.kernel.namespaces import enter
 from nftsvc.kernel.preflight import missing_feature
 from nftsvc.render import Script
-from nftsvc.ruleset import NFT_FAMILY, TABLE, Ruleset
+from nftsvc.ruleset import NFT_FAMILY, TABLE, Ruleset, Table
 from nftsvc.values import FAMILIES, Family
 
 
@@ -49,6 +49,10 @@ class Kernel:
     def read(self, families: Iterable[Family] = FAMILIES) -> Ruleset:
         """Return nftsvc's tables as the kernel has them; a family without one is not in the result."""
         return self._worker.submit(self._read, tuple(families)).result()
+
+    def read_sets(self, names: Mapping[Family, Collection[str]]) -> Ruleset:
+        """Return some sets and maps as the kernel has them, without their tables' chains; absent ones are left out."""
+        return self._worker.submit(self._read_sets, names).result()
 
     def run(self, script: Script) -> None:
         """Run one transaction: all of it or, with KernelRefused, none. The error names the object that was refused."""
@@ -86,6 +90,15 @@ class Kernel:
     def _read(self, families: tuple[Family, ...]) -> Ruleset:
         listed = {family: self._list(family) for family in families}
         return Ruleset({family: parse_table(text, family) for family, text in listed.items() if text is not None})
+
+    def _read_sets(self, names: Mapping[Family, Collection[str]]) -> Ruleset:
+        tables: dict[Family, Table] = {}
+        for family, group in names.items():
+            listed = [self._open().list_set(NFT_FAMILY[family], TABLE, name) for name in sorted(group)]
+            parts = [parse_table(text, family) for text in listed if text is not None]
+            elements = {name: entries for part in parts for name, entries in part.elements.items()}
+            tables[family] = Table(family, tuple(one for part in parts for one in part.sets), (), elements)
+        return Ruleset(tables)
 
     def _run(self, script: Script) -> None:
         try:

@@ -39,6 +39,11 @@ class SliceEndpoint(Wire, frozen=True):
         return self.conditions is None or self.conditions.ready is not False
 
     @property
+    def serving(self) -> bool:
+        """Whether the endpoint answers; one that is ready does, whatever else it says."""
+        return self.ready or self.conditions is None or self.conditions.serving is not False
+
+    @property
     def draining(self) -> bool:
         """Whether the endpoint is going away but still answers: terminating and serving."""
         return (

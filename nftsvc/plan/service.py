@@ -16,6 +16,7 @@ from nftsvc.values import ClusterIP, Family, authority
 
 # The API server's default for sessionAffinityConfig.clientIP.timeoutSeconds.
 AFFINITY_SECONDS = 10800
+UDP = "UDP"
 
 _FIELDS = {
     FrontendKind.CLUSTER_IP: "spec.clusterIPs",
@@ -155,6 +156,7 @@ def _port_plan(
         cluster=tuple(one.endpoint for one in judged if not one.not_in_cluster),
         local=tuple(one.endpoint for one in judged if keeps_local and not one.not_local),
         affinity=_affinity(service),
+        serving=tuple(one.endpoint for one in judged if one.serving and wish.port.protocol == UDP),
     )
 
 

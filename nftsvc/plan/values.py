@@ -33,7 +33,8 @@ class PortPlan:
     """One Service port in one family.
 
     `cluster` are the endpoints for who may use all of the cluster's, `local` those for who may use this node's only.
-    `affinity` is for how many seconds a client comes back to the endpoint it had, 0 for not at all.
+    `affinity` is for how many seconds a client comes back to the endpoint it had, 0 for not at all. `serving` are, for
+    UDP, the endpoints that answer, whether or not they get new connections: flows to them may go on.
     """
 
     service: ServiceKey
@@ -44,6 +45,7 @@ class PortPlan:
     cluster: tuple[Endpoint, ...]
     local: tuple[Endpoint, ...] = ()
     affinity: int = 0
+    serving: tuple[Endpoint, ...] = ()
 
     @property
     def name(self) -> str:

@@ -58,16 +58,19 @@ class Wanted:
             before[family], after[family] = table.change(plans, needs)
         return Part(Ruleset(before), Ruleset(after))
 
-    def without_stale_records(self, part: Part, found: Ruleset) -> Part:
-        """Add to a part the records that were found in the kernel, and in its outcome those of them that may stay."""
+    def without_stale_records(self, start: Ruleset, part: Part, found: Ruleset) -> Part:
+        """Return what leads from `start` to the part's outcome, and takes stale records out of those found.
+
+        `start` is what the kernel has: the part's beginning, or its outcome where only records are left to be seen to.
+        """
         before: dict[Family, Table] = {}
         after: dict[Family, Table] = {}
         for family, table in part.after.tables.items():
-            old = part.before.tables[family]
+            old, begin = part.before.tables[family], start.tables[family]
             listed = found.tables[family].elements if family in found.tables else {}
             records = {name: elements for name, elements in listed.items() if name in AFFINITY_MAPS}
             kept = kept_records(family, records, self._tables[family].value.elements, (old.elements, table.elements))
-            before[family] = replace(old, elements={**old.elements, **records})
+            before[family] = replace(begin, elements={**begin.elements, **records})
             after[family] = replace(table, elements={**table.elements, **{name: {} for name in records}, **kept})
         return Part(Ruleset(before), Ruleset(after))
 

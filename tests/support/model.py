@@ -89,6 +89,20 @@ class Model:
                     assert change.new is not None
                     table.elements[one.name][change.key] = change.new
 
+    def ruleset(self) -> Ruleset:
+        """Return what is in the tables; a copy."""
+        return Ruleset(
+            {
+                family: Table(
+                    family,
+                    tuple(one.sets.values()),
+                    tuple(one.chains.values()),
+                    {name: dict(elements) for name, elements in one.elements.items()},
+                )
+                for family, one in self._tables.items()
+            }
+        )
+
     def content(self) -> dict[Family, object]:
         """Return everything in the tables, comparable with `content_of`."""
         return {

@@ -4,7 +4,7 @@ In: a plan. Out: what was done. The kernel is always read first, so an unchanged
 sends the difference; what other programs did to our tables is repaired on the way.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,6 +32,10 @@ class Door(Protocol):
 
     def read(self, families: tuple[Family, ...] = FAMILIES) -> Ruleset:
         """Return nftsvc's tables."""
+        ...
+
+    def read_sets(self, names: Mapping[Family, Collection[str]]) -> Ruleset:
+        """Return some sets and maps of nftsvc's tables; what is not there is not in the result."""
         ...
 
     def run(self, script: Script) -> None:
@@ -81,10 +85,10 @@ def synchronise(door: Door, plan: Plan, renderer: Renderer, limit: int = ELEMENT
         raise
     if done.changes.structure:
         door.preflight(families)
-    _send(door, renderer, done, families, limit)
+    send(door, renderer, done, families, limit)
     if done.changes.removed and any(map(_remembers, (done.found, done.wanted))):
         late = compare_with_kernel(door, plan, limit, done.found)
-        _send(door, renderer, late, families, limit)
+        send(door, renderer, late, families, limit)
     return done
 
 
@@ -94,8 +98,8 @@ def _remembers(ruleset: Ruleset) -> bool:
     return any(table.elements.get(name) for table in ruleset.tables.values() for name in names)
 
 
-def _send(door: Door, renderer: Renderer, done: Pass, families: tuple[Family, ...], limit: int) -> None:
-    """Run a pass's transactions.
+def send(door: Door, renderer: Renderer, done: Pass, families: tuple[Family, ...], limit: int) -> None:
+    """Run a pass's transactions. KernelRefused if one is refused; those before it have taken effect.
 
     Where the first is refused nothing of ours is there to be taken back, and where only one of the last, which remove
     what is left over, the rest stands.

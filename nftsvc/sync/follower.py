@@ -1,0 +1,337 @@
+"""Keeps the kernel in step with events, pass by pass; each recomputes what was touched and sends what differs.
+
+In: events, suspicions, the time for a whole look. Out: what each pass did. The first pass, one after a refusal and one
+under new settings read the kernel and compare everything (`nftsvc.sync.once`); the others know what the kernel has.
+Everything here belongs to one thread.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from nftsvc.changes import ELEMENTS_PER_TRANSACTION, Changes, compare
+from nftsvc.errors import KernelRefused, NftsvcError, ObjectRef, Problem, Severity, UsageError
+from nftsvc.events import Event
+from nftsvc.flows import UdpFrontend, stale_frontends
+from nftsvc.objects import Service
+from nftsvc.plan import Planner, Replanned, ServicePlan
+from nftsvc.render import Renderer, Script
+from nftsvc.ruleset import AFFINITY_MAPS, EMPTY, Elements, Part, Ruleset, Table, Wanted
+from nftsvc.settings import NodeSettings
+from nftsvc.state import NOTHING, ServiceKey, State, Touched
+from nftsvc.sync.once import Door, Pass, send, synchronise
+from nftsvc.values import FAMILIES, Family
+
+
+class PassKind(StrEnum):
+    """Why a pass compared what it compared."""
+
+    FIRST = (
+        "first"  # everything, with what the kernel has: a first load, or the adoption of an earlier process's tables
+    )
+    CHANGE = "change"  # the Services that events touched
+    FULL = "full"  # everything, because the node's settings changed
+    RETRY = "retry"  # everything, because the kernel refused something and its content counts as unknown
+    REPAIR = "repair"  # what another process changed
+    VERIFY = "verify"  # everything, because it is time
+
+
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    """What another process may have changed: some sets' elements, or (None) anything."""
+
+    sets: Mapping[Family, frozenset[str]] | None = None
+
+    def __or__(self, other: "Suspicion") -> "Suspicion":
+        """Return both."""
+        if self.sets is None or other.sets is None:
+            return Suspicion()
+        families = self.sets.keys() | other.sets.keys()
+        none: frozenset[str] = frozenset()
+        return Suspicion({one: self.sets.get(one, none) | other.sets.get(one, none) for one in families})
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a pass did. `error` is why it did not get to its end; the kernel's content then counts as unknown.
+
+    `services` counts those that were planned anew, `added` and `removed` elements, `bytes` those of the nft text.
+    `stale` are the frontends whose UDP flows may lead to an endpoint that is gone.
+    """
+
+    kind: PassKind
+    services: int = 0
+    added: int = 0
+    removed: int = 0
+    transactions: int = 0
+    bytes: int = 0
+    stale: tuple[UdpFrontend, ...] = ()
+    error: NftsvcError | None = None
+
+
+class _CountingDoor:
+    """A door, with an eye on what goes through it."""
+
+    def __init__(self, door: Door) -> None:
+        self.door = door
+        self.reset()
+
+    def reset(self) -> None:
+        self.bytes = self.transactions = self.added = self.removed = 0
+
+    def count(self, changes: Changes) -> None:
+        self.added += changes.added
+        self.removed += changes.removed
+
+    def run(self, script: Script) -> None:
+        self.transactions += 1
+        self.bytes += len(script.text)
+        self.door.run(script)
+
+    def present(self) -> tuple[Family, ...]:
+        return self.door.present()
+
+    def read(self, families: tuple[Family, ...] = FAMILIES) -> Ruleset:
+        return self.door.read(families)
+
+    def read_sets(self, names: Mapping[Family, Collection[str]]) -> Ruleset:
+        return self.door.read_sets(names)
+
+    def preflight(self, families: tuple[Family, ...] = FAMILIES) -> None:
+        self.door.preflight(families)
+
+
+class Follower:
+    """The state, the plan and the ruleset wanted; and the kernel behind a door.
+
+    `settings_of` derives the node's settings from the state; UsageError if it cannot.
+    """
+
+    def __init__(
+        self,
+        door: Door,
+        renderer: Renderer,
+        settings_of: Callable[[State], NodeSettings],
+        limit: int = ELEMENTS_PER_TRANSACTION,
+    ) -> None:
+        self.state = State()
+        self._door = _CountingDoor(door)
+        self._renderer = renderer
+        self._settings_of = settings_of
+        self._limit = limit
+        self._planner: Planner | None = None
+        self._wanted: Wanted | None = None
+        self._touched = NOTHING
+        self._suspicion: Suspicion | None = None
+        self._known = False
+        self._adopted = False
+        self._owed: dict[tuple[Family, str | None, int], UdpFrontend] = {}
+        self._left_out: dict[ServiceKey, str] = {}
+        self._warnings: tuple[Problem, ...] = ()
+        self._settings_problem: tuple[Problem, ...] = ()
+
+    # What happened ----------------------------------------------------------------------------------------------------
+
+    def take(self, events: Iterable[Event]) -> None:
+        """Take events into the state; the next pass acts on them."""
+        for event in events:
+            self._touched |= self.state.apply(event)
+
+    def suspect(self, suspicion: Suspicion) -> None:
+        """Take note of what another process may have changed; the next pass looks there."""
+        self._suspicion = suspicion if self._suspicion is None else self._suspicion | suspicion
+
+    # What there is ----------------------------------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to do for a pass."""
+        return bool(self._touched) or self._suspicion is not None or not self._known
+
+    @property
+    def plans(self) -> Mapping[ServiceKey, ServicePlan]:
+        """The plan of each Service."""
+        return self._planner.plans if self._planner is not None else {}
+
+    @property
+    def settings(self) -> NodeSettings | None:
+        """The settings in force, None before the first pass."""
+        return self._planner.settings if self._planner is not None else None
+
+    @property
+    def ruleset(self) -> Ruleset:
+        """The whole ruleset that is wanted, without what packets record."""
+        return self._wanted.ruleset if self._wanted is not None else EMPTY
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Warnings about all that was read, and the Services that the kernel refuses."""
+        refused = (
+            Problem(f"left out: {reason}", "", _ref(key), severity=Severity.ERROR)
+            for key, reason in self._left_out.items()
+        )
+        planned = (problem for plan in self.plans.values() for problem in plan.problems)
+        return tuple(sorted((*refused, *planned, *self._warnings, *self._settings_problem), key=str))
+
+    # Passes -----------------------------------------------------------------------------------------------------------
+
+    def step(self, *, verify: bool = False) -> Progress:
+        """Do one pass; never raises NftsvcError.
+
+        `verify` asks for a comparison of everything with what the kernel has, whether or not anything is suspected.
+        """
+        touched, self._touched = self._touched, NOTHING
+        suspicion, self._suspicion = self._suspicion, None
+        self._door.reset()
+        kind, services = PassKind.FIRST, 0
+        try:
+            settings = self._new_settings(touched)
+            kind = self._kind(settings, touched, suspicion, verify=verify)
+            for key in touched.services & self._left_out.keys():  # it has changed: the kernel may take it now
+                del self._left_out[key]
+            if kind is PassKind.CHANGE or (suspicion is not None and suspicion.sets and kind is PassKind.REPAIR):
+                if suspicion is not None and suspicion.sets:
+                    self._repair(suspicion.sets)
+                services = self._change(touched) if touched else 0
+            else:
+                services = self._everything(settings, touched)
+        except NftsvcError as error:
+            if self._planner is None:
+                self._touched |= touched
+            self._known = False
+            if isinstance(error, KernelRefused) and kind is PassKind.RETRY:
+                self._leave_out(error)
+            return self._progress(kind, services, error)
+        self._known = True
+        return self._progress(kind, services)
+
+    def _progress(self, kind: PassKind, services: int, error: NftsvcError | None = None) -> Progress:
+        stale: tuple[UdpFrontend, ...] = ()
+        if error is None:
+            stale, self._owed = tuple(self._owed.values()), {}
+        door = self._door
+        return Progress(kind, services, door.added, door.removed, door.transactions, door.bytes, stale, error)
+
+    def _new_settings(self, touched: Touched) -> NodeSettings:
+        """Return the settings to go by: the old ones where what has changed makes none."""
+        if self._planner is not None and not touched.node:
+            return self._planner.settings
+        try:
+            settings = self._settings_of(self.state)
+        except UsageError as error:
+            if self._planner is None:
+                raise
+            self._settings_problem = (Problem(str(error)),)
+            return self._planner.settings
+        self._settings_problem = ()
+        return settings
+
+    def _kind(self, settings: NodeSettings, touched: Touched, suspicion: Suspicion | None, *, verify: bool) -> PassKind:
+        if self._planner is None or self._wanted is None:
+            kind = PassKind.FIRST if self._planner is None else PassKind.RETRY
+        elif not self._known:
+            kind = PassKind.RETRY
+        elif touched.everything or settings != self._planner.settings:
+            kind = PassKind.FULL
+        elif suspicion is not None:
+            kind = PassKind.REPAIR
+        elif verify:
+            kind = PassKind.VERIFY
+        else:
+            kind = PassKind.CHANGE
+        return kind
+
+    def _change(self, touched: Touched) -> int:
+        """Plan the touched Services anew and send what that changes; return how many they were."""
+        assert self._planner is not None  # noqa: S101 - said by the kind of pass
+        assert self._wanted is not None  # noqa: S101
+        replanned = self._planner.update(self.state, touched.services, self._left_out)
+        if sorted(replanned.old, key=_service) != sorted(replanned.new, key=_service):
+            self._owe(stale_frontends(*replanned))
+            part = self._wanted.change(*replanned)
+            if part.records_in_doubt:
+                self._send(self._wanted.without_stale_records(part.before, part, self._records()))
+                self._send(self._wanted.without_stale_records(part.after, part, self._records()))
+            else:
+                self._send(part)
+        return len(replanned.new)
+
+    def _owe(self, stale: Iterable[UdpFrontend]) -> None:
+        """Remember the frontends whose flows are to be looked at once the kernel has what is wanted."""
+        self._owed.update(((one.family, one.address, one.port), one) for one in stale)
+
+    def _records(self) -> Ruleset:
+        """Return what packets have recorded: of each client the endpoint it had."""
+        assert self._planner is not None  # noqa: S101
+        return self._door.read_sets(dict.fromkeys(self._planner.settings.families, AFFINITY_MAPS))
+
+    def _send(self, part: Part) -> None:
+        assert self._planner is not None  # noqa: S101
+        changes = compare(*part)
+        if changes:
+            done = Pass(part.before, part.after, changes, changes.transactions(self._limit))
+            self._door.count(changes)
+            send(self._door, self._renderer, done, self._planner.settings.families, self._limit)
+
+    def _repair(self, names: Mapping[Family, frozenset[str]]) -> None:
+        """Put some sets right: compare them with what the kernel has in them."""
+        wanted = self.ruleset.tables
+        names = {family: group - {*AFFINITY_MAPS} for family, group in names.items() if family in wanted}
+        found = self._door.read_sets(names)
+        before: dict[Family, Table] = {}
+        after: dict[Family, Table] = {}
+        for family, table in wanted.items():
+            here = found.tables[family].elements if family in found.tables else {}
+            checked = [one.name for one in table.sets if one.name in here]
+            empty: dict[str, Elements] = {one.name: {} for one in table.sets}
+            before[family] = replace(table, elements={**empty, **{name: here[name] for name in checked}})
+            after[family] = replace(table, elements={**empty, **{name: table.elements[name] for name in checked}})
+        self._send(Part(Ruleset(before), Ruleset(after)))
+
+    def _everything(self, settings: NodeSettings, touched: Touched) -> int:
+        """Compare everything with what the kernel has, and send the difference; return how many Services that is."""
+        before = self._planner
+        if before is None or touched.everything or before.settings != settings:
+            self._planner = Planner(settings)
+            new = self._planner.update(self.state, self.state.services, self._left_out).new
+            replanned = Replanned(tuple(before.plans.values()) if before is not None else (), new)
+        else:
+            self._planner = before
+            replanned = before.update(self.state, touched.services, self._left_out)
+        if self._adopted:
+            self._owe(stale_frontends(*replanned))
+        plan = self._planner.plan()
+        self._warnings = tuple(one for one in plan.problems if one.ref is None)
+        self._wanted = None
+        done = synchronise(self._door, plan, self._renderer, self._limit)
+        self._door.count(done.changes)
+        plans = self._planner.plans.values()
+        self._wanted = Wanted(settings, done.wanted, plans)
+        if not self._adopted:
+            self._owe(stale_frontends((), plans, done.found))
+            self._adopted = True
+        return len(replanned.new)
+
+    # Services that the kernel refuses ---------------------------------------------------------------------------------
+
+    def _leave_out(self, refusal: KernelRefused) -> None:
+        """Go on without a Service that the kernel refuses even after a comparison with what it has."""
+        key = _named(refusal.source)
+        if key is not None and key in self.state.services:
+            self._left_out[key] = refusal.reason
+            self._touched |= Touched(frozenset((key,)))
+
+
+def _service(plan: ServicePlan) -> ServiceKey:
+    return plan.service
+
+
+def _ref(key: ServiceKey) -> ObjectRef:
+    return ObjectRef(Service.KIND, *key)
+
+
+def _named(source: str) -> ServiceKey | None:
+    """Return the Service that a refusal names, None if it names something else."""
+    kind, _, name = source.partition(" ")
+    namespace, slash, rest = name.partition("/")
+    return ServiceKey(namespace, rest) if kind == Service.KIND and slash else None
