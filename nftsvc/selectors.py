@@ -22,12 +22,12 @@ from nftsvc.objects import (
     Endpoints,
     EndpointSlice,
     Hint,
-    ObjectMeta,
     Pod,
     Service,
     ServicePort,
     ServiceSpec,
     SliceEndpoint,
+    SliceMeta,
 )
 from nftsvc.state import ServiceKey, State
 from nftsvc.values import Address, Family, Label, Port, Subdomain
@@ -180,7 +180,7 @@ def _slice(
     service: Service, family: Family, ports: _PortSet, endpoints: Iterable[SliceEndpoint], number: int
 ) -> EndpointSlice:
     return EndpointSlice(
-        metadata=ObjectMeta(
+        metadata=SliceMeta(
             name=Subdomain(f"{service.name}-{number}"),
             namespace=Label(service.namespace),
             labels={LABEL_SERVICE_NAME: service.name},

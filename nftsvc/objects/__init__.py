@@ -23,6 +23,8 @@ from nftsvc.objects.meta import (
     TCP,
     AnnotatedMeta,
     ObjectMeta,
+    SliceAnnotations,
+    SliceMeta,
 )
 from nftsvc.objects.node import (
     NODE_IP_TYPES,
@@ -100,5 +102,7 @@ __all__ = [
     "ServiceSpec",
     "ServiceStatus",
     "SessionAffinityConfig",
+    "SliceAnnotations",
     "SliceEndpoint",
+    "SliceMeta",
 ]

@@ -1,6 +1,6 @@
 """EndpointSlice and Endpoints, as decoded."""
 
-from nftsvc.objects.meta import LABEL_SERVICE_NAME, Object, Wire
+from nftsvc.objects.meta import LABEL_SERVICE_NAME, Object, SliceMeta, Wire
 from nftsvc.values import Address, Family, Label, Port, Protocol
 
 
@@ -65,6 +65,7 @@ class EndpointSlice(Object, frozen=True):
     KIND = "EndpointSlice"
     API_VERSION = "discovery.k8s.io/v1"
 
+    metadata: SliceMeta = SliceMeta()
     address_type: Family | None = None
     endpoints: tuple[SliceEndpoint, ...] | None = None
     ports: tuple[EndpointPort, ...] | None = None

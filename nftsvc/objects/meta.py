@@ -36,6 +36,18 @@ class AnnotatedMeta(ObjectMeta, frozen=True):
     annotations: dict[str, str] | None = None
 
 
+class SliceAnnotations(Wire, frozen=True):
+    """The only annotation of a slice that is read: when what caused its last change happened."""
+
+    trigger_time: str | None = msgspec.field(default=None, name="endpoints.kubernetes.io/last-change-trigger-time")
+
+
+class SliceMeta(ObjectMeta, frozen=True):
+    """`metadata` of an EndpointSlice."""
+
+    annotations: SliceAnnotations | None = None
+
+
 class Object(Wire, frozen=True):
     """A whole object; KIND and API_VERSION say which manifests decode to it.
 

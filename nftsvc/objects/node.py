@@ -6,6 +6,7 @@ from nftsvc.objects.meta import LABEL_ZONE, Object, Wire
 from nftsvc.values import Address, DetectLocalMode, InterfaceName, NodePortAddress, Prefix
 
 NODE_IP_TYPES = ("InternalIP", "ExternalIP")
+TAINT_LEAVING = "ToBeDeletedByClusterAutoscaler"
 
 
 class NodeAddress(Wire, frozen=True):
@@ -15,8 +16,16 @@ class NodeAddress(Wire, frozen=True):
     address: str = ""
 
 
+class Taint(Wire, frozen=True):
+    """`spec.taints[]` of a Node."""
+
+    key: str = ""
+
+
 class NodeSpec(Wire, frozen=True):
     """`spec` of a Node."""
+
+    taints: tuple[Taint, ...] | None = None
 
     pod_cidr: Prefix | None = msgspec.field(default=None, name="podCIDR")
     pod_cidrs: tuple[Prefix, ...] | None = msgspec.field(default=None, name="podCIDRs")
@@ -36,6 +45,15 @@ class Node(Object, frozen=True):
 
     spec: NodeSpec | None = None
     status: NodeStatus | None = None
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the Node is being deleted or about to be, so that load balancers should turn elsewhere.
+
+        Source: kube-proxy's healthz (KEP-3836).
+        """
+        taints = (self.spec.taints if self.spec is not None else None) or ()
+        return self.metadata.deletion_timestamp is not None or any(one.key == TAINT_LEAVING for one in taints)
 
     @property
     def zone(self) -> str:

@@ -118,17 +118,23 @@ def _contents(paths: Sequence[str], stdin: BinaryIO | None, reader: _Reader) -> 
 def _files(path: Path, reader: _Reader) -> Iterable[Path]:
     if not path.is_dir():
         return (path,)
-    found = sorted(_manifests_below(path, reader), key=lambda file: file.parts)
+    found = manifests_below(path, reader.problems)
     if not found:
         reader.problems.append(Problem(f"{path}: no manifests in this folder (*{', *'.join(SUFFIXES)})"))
     return found
 
 
-def _manifests_below(folder: Path, reader: _Reader) -> Iterator[Path]:
-    """Yield the manifests in a folder and its subfolders, linked ones too; hidden ones are not looked at."""
+def manifests_below(folder: Path, problems: list[Problem]) -> list[Path]:
+    """Return the manifests in a folder and its subfolders, linked ones too, in path order; hidden ones are left out.
 
+    A subfolder that cannot be read adds to the problems.
+    """
+    return sorted(_walk(folder, problems), key=lambda file: file.parts)
+
+
+def _walk(folder: Path, problems: list[Problem]) -> Iterator[Path]:
     def unreadable(error: OSError) -> None:
-        reader.problems.append(Problem(f"{error.filename}: cannot be read: {error.strerror}"))
+        problems.append(Problem(f"{error.filename}: cannot be read: {error.strerror}"))
 
     seen: set[Path] = set()
     for parent, folders, names in os.walk(folder, onerror=unreadable, followlinks=True):

@@ -13,7 +13,7 @@ from nftsvc.objects import (
     EndpointPort,
     EndpointSlice,
     Hint,
-    ObjectMeta,
+    SliceMeta,
     ServicePort,
     SliceEndpoint,
 )
@@ -51,7 +51,7 @@ def of(
     labels: dict[str, str] | None = None,
 ) -> EndpointSlice:
     return EndpointSlice(
-        metadata=ObjectMeta(name=Subdomain("web-1"), labels=labels),
+        metadata=SliceMeta(name=Subdomain("web-1"), labels=labels),
         address_type=Family(family),
         endpoints=endpoints,
         ports=ports,
