@@ -73,12 +73,17 @@ class NodeSettings:
 
 
 def settings_for(
-    state: State, name: str | None, families: Iterable[Family] = FAMILIES, overrides: Sequence[str] = ()
+    state: State,
+    name: str | None,
+    families: Iterable[Family] = FAMILIES,
+    overrides: Sequence[str] = (),
+    configured: NodeConfigurationSpec | None = None,
 ) -> NodeSettings:
     """Derive the settings of a node from the input.
 
     `name` None means the only Node of the input, if it has exactly one, else the node of its only NodeConfiguration
-    with a name. `overrides` are `field=value[,value]`, with the fields of a NodeConfiguration.
+    with a name. `overrides` are `field=value[,value]`, with the fields of a NodeConfiguration; `configured` holds where
+    neither they nor a NodeConfiguration say anything.
 
     Raises UsageError for a name that the input's Nodes lack (where the input has no Nodes any name will do), for bad
     overrides, and where Pods shall be told by the node's podCIDRs and it has none.
@@ -86,7 +91,8 @@ def settings_for(
     families = tuple(families)
     name = _node_name(state, name)
     node = state.nodes.get(name) if name is not None else None
-    below = _merged(_spec(state.configurations.get(one)) for one in (name or "", ""))
+    written = [_spec(state.configurations.get(one)) for one in (name or "", "")]
+    below = _merged((*written, configured or NodeConfigurationSpec()))
     spec = _merged((_parsed(overrides, below), below))
     addresses = {family: one for family, one in _addresses(spec, node).items() if family in families}
     exact, networks, everywhere = _node_ports(spec.node_port_addresses or (), addresses)

@@ -2,8 +2,6 @@
 
 import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +9,7 @@ import typer
 from rich.console import Console
 
 from nftsvc import __version__
+from nftsvc.cli.config import config_app
 from nftsvc.cli.options import (
     Expect,
     FamilyChoice,
@@ -27,9 +26,10 @@ from nftsvc.cli.options import (
     Templates,
     Verbose,
 )
-from nftsvc.cli.output import write
+from nftsvc.cli.output import EXIT_CODES, errors_reported, write
+from nftsvc.cli.run import run
 from nftsvc.demo import run_demo
-from nftsvc.errors import ExitCode, InputError, NftsvcError
+from nftsvc.errors import ExitCode, InputError
 from nftsvc.kernel import Kernel
 from nftsvc.pipeline import Planned, check_in_kernel, explain_packet, plan_from_manifests
 from nftsvc.render import Renderer
@@ -45,9 +45,6 @@ from nftsvc.report import (
 from nftsvc.ruleset import make_ruleset
 from nftsvc.sync import compare_with_kernel, remove, synchronise
 
-_EXIT_CODES = """Exit codes: 0 fine - 1 differs - 2 wrong usage - 3 bad input - 4 the kernel refused or cannot be used -
-5 the cluster cannot be reached - 70 a bug in nftsvc"""
-
 app = typer.Typer(
     name="nftsvc",
     help="""Kubernetes Services as an nftables ruleset: render it, check it, apply it.
@@ -60,12 +57,16 @@ app = typer.Typer(
     nftsvc check manifests/     # and ask a real kernel whether it takes it
 
     sudo nftsvc apply manifests/""",
-    epilog=_EXIT_CODES,
+    epilog=EXIT_CODES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+app.command(epilog=EXIT_CODES)(run)
+app.add_typer(config_app)
 
 
 def main() -> None:
@@ -93,7 +94,7 @@ def _root(
     pass
 
 
-@app.command(epilog=_EXIT_CODES)
+@app.command(epilog=EXIT_CODES)
 def render(
     paths: Paths,
     node: Node = None,
@@ -117,12 +118,12 @@ def render(
 
     nftsvc render web.yaml --family ipv4 -o web.nft
     """
-    with _errors_reported() as err:
+    with errors_reported() as err:
         planned = _plan(paths, node, family, settings, err, verbose=verbose)
         write(output, Renderer(templates).ruleset(make_ruleset(planned.plan)))
 
 
-@app.command(epilog=_EXIT_CODES)
+@app.command(epilog=EXIT_CODES)
 def check(
     paths: Paths,
     node: Node = None,
@@ -141,7 +142,7 @@ def check(
 
     nftsvc check --strict manifests/ && git push
     """
-    with _errors_reported() as err:
+    with errors_reported() as err:
         planned = _plan(paths, node, family, settings, err, verbose=verbose)
         if strict and planned.warnings:
             raise InputError(())  # said above, as warnings
@@ -150,7 +151,7 @@ def check(
         typer.echo("ok: the kernel takes this ruleset")
 
 
-@app.command(epilog=_EXIT_CODES)
+@app.command(epilog=EXIT_CODES)
 def apply(
     paths: Paths,
     node: Node = None,
@@ -174,7 +175,7 @@ def apply(
 
     sudo nftsvc apply manifests/ --dry-run
     """
-    with _errors_reported() as err, Kernel() as kernel:
+    with errors_reported() as err, Kernel() as kernel:
         planned = _plan(paths, node, family, settings, err, verbose=verbose)
         renderer = Renderer(templates)
         if dry_run:
@@ -187,7 +188,7 @@ def apply(
         typer.echo(f"applied: {change_summary(done.changes, len(done.transactions))}")
 
 
-@app.command(epilog=_EXIT_CODES)
+@app.command(epilog=EXIT_CODES)
 def explain(
     paths: Paths,
     source: Source,
@@ -207,7 +208,7 @@ def explain(
 
     nftsvc explain manifests/ --from 198.51.100.7 --to 192.0.2.11:30080 --expect drop
     """
-    with _errors_reported() as err:
+    with errors_reported() as err:
         planned = _read(paths, node, FamilyChoice.DUAL, settings, err)
         print_problems(err, planned.warnings)
         found = explain_packet(planned, source, target, interface, local or ())
@@ -220,7 +221,7 @@ def explain(
             raise typer.Exit(ExitCode.DIFFERS)
 
 
-@app.command(epilog=_EXIT_CODES)
+@app.command(epilog=EXIT_CODES)
 def clean() -> None:
     """Remove nftsvc's own tables (`ip nftsvc`, `ip6 nftsvc`) and nothing else.
 
@@ -228,12 +229,12 @@ def clean() -> None:
 
     sudo nftsvc clean
     """
-    with _errors_reported(), Kernel() as kernel:
+    with errors_reported(), Kernel() as kernel:
         removed = remove(kernel, Renderer())
         typer.echo(f"removed: {family_names(removed)}" if removed else "nothing to remove")
 
 
-@app.command(epilog=_EXIT_CODES)
+@app.command(epilog=EXIT_CODES)
 def demo(
     requests: Annotated[int, typer.Option("--requests", min=1, max=100_000, help="HTTP requests of each round.")] = 300,
 ) -> None:
@@ -244,7 +245,7 @@ def demo(
 
     sudo nftsvc demo
     """
-    with _errors_reported():
+    with errors_reported():
         run_demo(Console(highlight=False), requests)
 
 
@@ -269,19 +270,3 @@ def _read(
     stdin = sys.stdin.buffer if "-" in names and sys.stdin is not None else None
     with err.status("reading manifests"):
         return plan_from_manifests(names, stdin, node, family.families, settings or ())
-
-
-@contextmanager
-def _errors_reported() -> Iterator[Console]:
-    """Turn what goes wrong into messages on standard error and the documented exit code."""
-    err = Console(stderr=True, highlight=False)
-    try:
-        yield err
-    except InputError as error:
-        print_problems(err, error.problems)
-        raise typer.Exit(error.exit_code) from error
-    except NftsvcError as error:
-        print_line(err, "error", str(error))
-        raise typer.Exit(error.exit_code) from error
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None

@@ -1,10 +1,19 @@
-"""Text to standard output or to a file."""
+"""Text to standard output or to a file, and errors to standard error with their exit code."""
 
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from nftsvc.errors import UsageError
+import typer
+from rich.console import Console
+
+from nftsvc.errors import InputError, NftsvcError, UsageError
+from nftsvc.report import print_line, print_problems
+
+EXIT_CODES = """Exit codes: 0 fine - 1 differs - 2 wrong usage - 3 bad input - 4 the kernel refused or cannot be used -
+5 the cluster cannot be reached - 70 a bug in nftsvc"""
 
 
 def write(output: Path | None, text: str) -> None:
@@ -35,3 +44,19 @@ def _replace(path: Path, text: str) -> None:
         except BaseException:
             made.unlink(missing_ok=True)
             raise
+
+
+@contextmanager
+def errors_reported() -> Iterator[Console]:
+    """Turn what goes wrong into messages on standard error and the documented exit code."""
+    err = Console(stderr=True, highlight=False)
+    try:
+        yield err
+    except InputError as error:
+        print_problems(err, error.problems)
+        raise typer.Exit(error.exit_code) from error
+    except NftsvcError as error:
+        print_line(err, "error", str(error))
+        raise typer.Exit(error.exit_code) from error
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None

@@ -1,24 +1,51 @@
 """The way to the kernel's tables: read them back, run a transaction.
 
-One worker thread owns the libnftables context and, where asked to, lives in another network namespace. Only nftsvc's
-own tables are ever listed.
+A libnftables context belongs to one thread. So there is a worker thread for all that must not overlap, and one for
+counters, which nobody should wait for; where asked to, they live in another network namespace. Only nftsvc's own tables
+are ever listed.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from nftsvc.errors import KernelRefused
 from nftsvc.kernel.context import Context, Refusal
-from nftsvc.kernel.listing import parse_table
+from nftsvc.kernel.listing import parse_counters, parse_table
 from nftsvc.kernel.monitor import Monitor
 from nftsvc.kernel.namespaces import enter
 from nftsvc.kernel.preflight import missing_feature
 from nftsvc.render import Script
-from nftsvc.ruleset import NFT_FAMILY, TABLE, Ruleset, Table
+from nftsvc.ruleset import NFT_FAMILY, TABLE, Key, Ruleset, Table
 from nftsvc.values import FAMILIES, Family
+
+_Result = TypeVar("_Result")
+
+
+class _Worker:
+    """A thread with a libnftables context of its own, made when it is first needed."""
+
+    def __init__(self, namespace: Path | None, name: str) -> None:
+        self._namespace = namespace
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._context: Context | None = None
+
+    def do(self, work: Callable[[Context], _Result]) -> _Result:
+        """Have something done on the thread and return what comes of it."""
+        return self._thread.submit(lambda: work(self._open())).result()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown()
+
+    def _open(self) -> Context:
+        if self._context is None:
+            if self._namespace is not None:
+                enter(self._namespace)
+            self._context = Context()
+        return self._context
 
 
 class Kernel:
@@ -28,9 +55,8 @@ class Kernel:
     """
 
     def __init__(self, namespace: Path | None = None) -> None:
-        self._namespace = namespace
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="nftables")
-        self._context: Context | None = None
+        self._worker = _Worker(namespace, "nftables")
+        self._counter = _Worker(namespace, "counters")
 
     def __enter__(self) -> Self:
         """Use the kernel for a while."""
@@ -39,35 +65,44 @@ class Kernel:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let go of the worker thread."""
+        """Let go of the threads."""
         self.close()
 
     def close(self) -> None:
-        """End the worker thread; what is in the kernel stays."""
-        self._worker.shutdown()
+        """End the worker threads; what is in the kernel stays."""
+        self._worker.close()
+        self._counter.close()
 
     def read(self, families: Iterable[Family] = FAMILIES) -> Ruleset:
         """Return nftsvc's tables as the kernel has them; a family without one is not in the result."""
-        return self._worker.submit(self._read, tuple(families)).result()
+        wanted = tuple(families)
+        return self._worker.do(lambda context: _tables(context, wanted))
 
     def read_sets(self, names: Mapping[Family, Collection[str]]) -> Ruleset:
         """Return some sets and maps as the kernel has them, without their tables' chains; absent ones are left out."""
-        return self._worker.submit(self._read_sets, names).result()
+        return self._worker.do(lambda context: _sets(context, names))
+
+    def counters(self, names: Mapping[Family, Collection[str]]) -> Mapping[Family, Mapping[str, Mapping[Key, int]]]:
+        """Return how many packets have met each element of some maps that count them.
+
+        Waits for none of the other methods, and none of them for it.
+        """
+        return self._counter.do(lambda context: _counters(context, names))
 
     def run(self, script: Script) -> None:
         """Run one transaction: all of it or, with KernelRefused, none. The error names the object that was refused."""
-        self._worker.submit(self._run, script).result()
+        self._worker.do(lambda context: _run(context, script))
 
     def present(self) -> tuple[Family, ...]:
         """Return the families that have a table of ours, whatever is in it."""
-        return self._worker.submit(
-            lambda: tuple(family for family in FAMILIES if self._list(family) is not None)
-        ).result()
+        return self._worker.do(
+            lambda context: tuple(family for family in FAMILIES if _listing(context, family) is not None)
+        )
 
     def preflight(self, families: tuple[Family, ...] = FAMILIES) -> None:
         """Raise FeatureMissing if this kernel or this nft lacks something that rulesets need. Leaves nothing behind."""
         wanted = tuple(NFT_FAMILY[family] for family in families)
-        self._worker.submit(lambda: missing_feature(self._open(), families=wanted)).result()
+        self._worker.do(lambda context: missing_feature(context, families=wanted))
 
     def identify(self, monitor: Monitor) -> None:
         """Let a monitor learn which transactions are this one's. KernelError if it cannot.
@@ -75,33 +110,41 @@ class Kernel:
         To be called before anything else reads the monitor, and again for a monitor made later. The worker thread stays
         the same until `close`.
         """
-        self._worker.submit(lambda: monitor.introduce(self._open().run)).result()
+        self._worker.do(lambda context: monitor.introduce(context.run))
 
-    def _list(self, family: Family) -> str | None:
-        return self._open().list_table(NFT_FAMILY[family], TABLE)
 
-    def _open(self) -> Context:
-        if self._context is None:
-            if self._namespace is not None:
-                enter(self._namespace)
-            self._context = Context()
-        return self._context
+def _listing(context: Context, family: Family) -> str | None:
+    return context.list_table(NFT_FAMILY[family], TABLE)
 
-    def _read(self, families: tuple[Family, ...]) -> Ruleset:
-        listed = {family: self._list(family) for family in families}
-        return Ruleset({family: parse_table(text, family) for family, text in listed.items() if text is not None})
 
-    def _read_sets(self, names: Mapping[Family, Collection[str]]) -> Ruleset:
-        tables: dict[Family, Table] = {}
-        for family, group in names.items():
-            listed = [self._open().list_set(NFT_FAMILY[family], TABLE, name) for name in sorted(group)]
-            parts = [parse_table(text, family) for text in listed if text is not None]
-            elements = {name: entries for part in parts for name, entries in part.elements.items()}
-            tables[family] = Table(family, tuple(one for part in parts for one in part.sets), (), elements)
-        return Ruleset(tables)
+def _tables(context: Context, families: tuple[Family, ...]) -> Ruleset:
+    listed = {family: _listing(context, family) for family in families}
+    return Ruleset({family: parse_table(text, family) for family, text in listed.items() if text is not None})
 
-    def _run(self, script: Script) -> None:
-        try:
-            self._open().run(script.text)
-        except Refusal as refusal:
-            raise KernelRefused(refusal.reason, refusal.line, script.source(refusal.number)) from refusal
+
+def _sets(context: Context, names: Mapping[Family, Collection[str]]) -> Ruleset:
+    tables: dict[Family, Table] = {}
+    for family, group in names.items():
+        listed = [context.list_set(NFT_FAMILY[family], TABLE, name) for name in sorted(group)]
+        parts = [parse_table(text, family) for text in listed if text is not None]
+        elements = {name: entries for part in parts for name, entries in part.elements.items()}
+        tables[family] = Table(family, tuple(one for part in parts for one in part.sets), (), elements)
+    return Ruleset(tables)
+
+
+def _counters(context: Context, names: Mapping[Family, Collection[str]]) -> dict[Family, dict[str, dict[Key, int]]]:
+    listed = {
+        family: {name: context.list_map(NFT_FAMILY[family], TABLE, name) for name in group}
+        for family, group in names.items()
+    }
+    return {
+        family: {name: parse_counters(text) for name, text in group.items() if text is not None}
+        for family, group in listed.items()
+    }
+
+
+def _run(context: Context, script: Script) -> None:
+    try:
+        context.run(script.text)
+    except Refusal as refusal:
+        raise KernelRefused(refusal.reason, refusal.line, script.source(refusal.number)) from refusal

@@ -19,6 +19,7 @@ from nftsvc.ruleset.names import (
     POOL_OF_MAP,
     SERVICE_CIDRS,
     TABLE,
+    WAYS,
     frontend_key,
 )
 from nftsvc.ruleset.objects import (
@@ -100,6 +101,7 @@ __all__ = [
     "UNCUT_BYTES",
     "VERDICT",
     "VERDICTS",
+    "WAYS",
     "Chain",
     "Elements",
     "Entry",

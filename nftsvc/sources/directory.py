@@ -66,11 +66,11 @@ class DirectorySource:
         content, told = EMPTY, False
         while True:
             watch = self._watch()
-            changed: asyncio.Future[object] | None = None
+            changed: asyncio.Task[set[watchfiles.main.FileChange]] | None = None
             try:
                 inode = self._folder.stat().st_ino
                 while self._folder.stat().st_ino == inode:
-                    changed = asyncio.ensure_future(anext(watch))
+                    changed = asyncio.create_task(_next(watch))
                     await asyncio.sleep(0)  # lets it begin to watch before the folder is read
                     new = await asyncio.to_thread(read, self._folder, content)
                     events = difference(content, new) if told else everything(new)
@@ -97,6 +97,10 @@ class DirectorySource:
             rust_timeout=60_000,
             yield_on_timeout=True,
         )
+
+
+async def _next(watch: AsyncGenerator[set[watchfiles.main.FileChange], None]) -> set[watchfiles.main.FileChange]:
+    return await anext(watch)
 
 
 def _batch(content: Content, events: tuple[Event, ...]) -> Batch:

@@ -19,6 +19,7 @@ from nftsvc.render import Renderer, Script
 from nftsvc.ruleset import AFFINITY_MAPS, EMPTY, Elements, Part, Ruleset, Table, Wanted
 from nftsvc.settings import NodeSettings
 from nftsvc.state import NOTHING, ServiceKey, State, Touched
+from nftsvc.sync.account import Account
 from nftsvc.sync.once import Door, Pass, send, synchronise
 from nftsvc.values import FAMILIES, Family
 
@@ -56,6 +57,7 @@ class Progress:
     """What a pass did. `error` is why it did not get to its end; the kernel's content then counts as unknown.
 
     `services` counts those that were planned anew, `added` and `removed` elements, `bytes` those of the nft text.
+    `operations` are the commands in that.
     `stale` are the frontends whose UDP flows may lead to an endpoint that is gone.
     """
 
@@ -64,6 +66,7 @@ class Progress:
     added: int = 0
     removed: int = 0
     transactions: int = 0
+    operations: int = 0
     bytes: int = 0
     stale: tuple[UdpFrontend, ...] = ()
     error: NftsvcError | None = None
@@ -77,7 +80,7 @@ class _CountingDoor:
         self.reset()
 
     def reset(self) -> None:
-        self.bytes = self.transactions = self.added = self.removed = 0
+        self.bytes = self.transactions = self.operations = self.added = self.removed = 0
 
     def count(self, changes: Changes) -> None:
         self.added += changes.added
@@ -85,6 +88,7 @@ class _CountingDoor:
 
     def run(self, script: Script) -> None:
         self.transactions += 1
+        self.operations += len(script.parts)
         self.bytes += len(script.text)
         self.door.run(script)
 
@@ -128,6 +132,7 @@ class Follower:
         self._owed: dict[tuple[Family, str | None, int], UdpFrontend] = {}
         self._left_out: dict[ServiceKey, str] = {}
         self._warnings: tuple[Problem, ...] = ()
+        self.account = Account()
         self._settings_problem: tuple[Problem, ...] = ()
 
     # What happened ----------------------------------------------------------------------------------------------------
@@ -142,6 +147,11 @@ class Follower:
         self._suspicion = suspicion if self._suspicion is None else self._suspicion | suspicion
 
     # What there is ----------------------------------------------------------------------------------------------------
+
+    @property
+    def elements(self) -> Mapping[Family, int]:
+        """How many elements each table is to have, without those that packets record."""
+        return {family: sum(map(len, table.elements.values())) for family, table in self.ruleset.tables.items()}
 
     @property
     def waiting(self) -> bool:
@@ -170,8 +180,7 @@ class Follower:
             Problem(f"left out: {reason}", "", _ref(key), severity=Severity.ERROR)
             for key, reason in self._left_out.items()
         )
-        planned = (problem for plan in self.plans.values() for problem in plan.problems)
-        return tuple(sorted((*refused, *planned, *self._warnings, *self._settings_problem), key=str))
+        return tuple(sorted((*refused, *self.account.problems, *self._warnings, *self._settings_problem), key=str))
 
     # Passes -----------------------------------------------------------------------------------------------------------
 
@@ -205,12 +214,21 @@ class Follower:
         self._known = True
         return self._progress(kind, services)
 
+    def start_afresh(self, error: Exception) -> Progress:
+        """Forget all that was computed, but not what is known of the cluster; return the pass as one that failed."""
+        self._planner = self._wanted = None
+        self._touched = self._touched | Touched(node=True, everything=True)
+        self._known = False
+        self.account = Account()
+        return self._progress(PassKind.RETRY, 0, NftsvcError(f"a bug: {type(error).__name__}: {error}"))
+
     def _progress(self, kind: PassKind, services: int, error: NftsvcError | None = None) -> Progress:
         stale: tuple[UdpFrontend, ...] = ()
         if error is None:
             stale, self._owed = tuple(self._owed.values()), {}
         door = self._door
-        return Progress(kind, services, door.added, door.removed, door.transactions, door.bytes, stale, error)
+        counts = (services, door.added, door.removed, door.transactions, door.operations, door.bytes)
+        return Progress(kind, *counts, stale, error)
 
     def _new_settings(self, touched: Touched) -> NodeSettings:
         """Return the settings to go by: the old ones where what has changed makes none."""
@@ -246,6 +264,7 @@ class Follower:
         assert self._planner is not None  # noqa: S101 - said by the kind of pass
         assert self._wanted is not None  # noqa: S101
         replanned = self._planner.update(self.state, touched.services, self._left_out)
+        self.account.change(*replanned)
         if sorted(replanned.old, key=_service) != sorted(replanned.new, key=_service):
             self._owe(stale_frontends(*replanned))
             part = self._wanted.change(*replanned)
@@ -298,6 +317,7 @@ class Follower:
         else:
             self._planner = before
             replanned = before.update(self.state, touched.services, self._left_out)
+        self.account.change(*replanned)
         if self._adopted:
             self._owe(stale_frontends(*replanned))
         plan = self._planner.plan()

@@ -1,0 +1,94 @@
+"""Watches for other processes that change our tables."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from nftsvc.agent.log import event
+from nftsvc.agent.status import Drift
+from nftsvc.errors import KernelError
+from nftsvc.kernel import Foreign, Kernel, Monitor
+from nftsvc.sync import Suspicion
+from nftsvc.values import Family
+
+_log = logging.getLogger(__name__)
+
+
+class DriftWatch:
+    """Tells of what others do to our tables. `now` gives the time in seconds since 1970.
+
+    Without notifications (a kernel that does not let them be had) the agent goes on; everything is verified in time.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        suspect: Callable[[Suspicion, Drift], None],
+        now: Callable[[], float],
+        namespace: Path | None = None,
+    ) -> None:
+        self._kernel = kernel
+        self._suspect = suspect
+        self._now = now
+        self._namespace = namespace
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        try:
+            monitor = await asyncio.to_thread(self._open)
+        except KernelError as error:
+            event(_log, logging.WARNING, "changes by others will be seen late", error=error)
+            return
+        loop = asyncio.get_running_loop()
+        ended = loop.create_future()
+
+        def read() -> None:
+            try:
+                for one in monitor.read():
+                    self._tell(one)
+            except KernelError as error:
+                loop.remove_reader(monitor.fileno())
+                if not ended.done():
+                    ended.set_exception(error)
+
+        with monitor:
+            loop.add_reader(monitor.fileno(), read)
+            read()
+            try:
+                await ended
+            except KernelError as error:
+                event(_log, logging.WARNING, "changes by others will be seen late", error=error)
+            finally:
+                loop.remove_reader(monitor.fileno())
+
+    def _open(self) -> Monitor:
+        monitor = Monitor(self._namespace)
+        try:
+            self._kernel.identify(monitor)
+        except BaseException:
+            monitor.close()
+            raise
+        return monitor
+
+    def _tell(self, foreign: Foreign) -> None:
+        drift = Drift(foreign.process, foreign.pid, foreign.what, self._now())
+        event(
+            _log,
+            logging.WARNING,
+            "another process changed our tables",
+            process=foreign.process,
+            pid=foreign.pid,
+            what=foreign.what,
+        )
+        self._suspect(suspicion_of(foreign), drift)
+
+
+def suspicion_of(foreign: Foreign) -> Suspicion:
+    """Return where to look after somebody else's transaction."""
+    if foreign.structural:
+        return Suspicion()
+    families: dict[Family, set[str]] = {}
+    for family, name in foreign.sets:
+        families.setdefault(family, set()).add(name)
+    return Suspicion({family: frozenset(names) for family, names in families.items()})

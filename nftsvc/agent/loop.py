@@ -1,0 +1,198 @@
+"""When passes are made: gate, pace, retry, repair, verify.
+
+Nothing is written before every source has said what there is. After that a pass is made at once when something arrives,
+`minimum` seconds after the end of the one before under load. What the kernel refused is tried again, ever more slowly.
+What another process changed is put right at once.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+
+from nftsvc.agent.inbox import Inbox, Taken
+from nftsvc.agent.log import log_pass
+from nftsvc.agent.status import Drift, PassKind, PassReport
+from nftsvc.errors import KernelRefused
+from nftsvc.events import Event, Put
+from nftsvc.objects import EndpointSlice
+from nftsvc.sync import Follower, Progress, Suspicion
+from nftsvc.values import Family
+
+_log = logging.getLogger(__name__)
+
+_MOST_RETRY_SECONDS = 30.0
+_FIRST_RETRY_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds: the least between two passes under load, and after which everything is verified."""
+
+    minimum: float = 0.02
+    verify: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A pass that was made: its report, what it did, and the drift that it has put right."""
+
+    report: PassReport
+    progress: Progress
+    repaired: tuple[Drift, ...]
+
+
+class SyncLoop:
+    """Makes passes. `follower` belongs to the loop's worker thread from now on; everything else to the event loop's.
+
+    `now` gives the time in seconds since 1970. `done` is called after each pass.
+    """
+
+    def __init__(
+        self, follower: Follower, pace: Pace, now: Callable[[], float], done: Callable[[Outcome], None]
+    ) -> None:
+        self._follower = follower
+        self._pace = pace
+        self._now = now
+        self._done = done
+        self._started = now()
+        self._wake = asyncio.Event()
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sync")
+        self._suspicion: Suspicion | None = None
+        self._drift: list[Drift] = []
+        self._failures = 0
+        self._unsynced: float | None = None
+        self.busy_since: float | None = None
+
+    def wake(self) -> None:
+        """Say that something has arrived."""
+        self._wake.set()
+
+    def suspect(self, suspicion: Suspicion, drift: Drift) -> None:
+        """Say that another process may have changed our tables."""
+        self._suspicion = suspicion if self._suspicion is None else self._suspicion | suspicion
+        self._drift.append(drift)
+        self._wake.set()
+
+    def pending_since(self, inbox: Inbox) -> float | None:
+        """Return when the oldest change arrived that is not in the kernel yet, None if there is none."""
+        return self._unsynced if self._unsynced is not None else inbox.pending_since
+
+    async def run(self, inbox: Inbox) -> None:
+        """Make passes until cancelled; one that is under way then is waited for."""
+        try:
+            await self._run(inbox)
+        finally:
+            await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, self._worker.shutdown))
+
+    async def _run(self, inbox: Inbox) -> None:
+        loop = asyncio.get_running_loop()
+        ended = loop.time() - self._pace.minimum
+        verified = loop.time()
+        while True:
+            urgent = await self._wait(verified)
+            if not urgent:
+                await asyncio.sleep(max(0.0, ended + self._pace.minimum - loop.time()))
+            if not inbox.complete:
+                continue
+            verify = loop.time() - verified >= self._pace.verify
+            outcome = await self._pass(inbox, verify=verify)
+            ended = loop.time()
+            if outcome.progress.kind is not PassKind.CHANGE and outcome.progress.error is None:
+                verified = ended
+            self._failures = self._failures + 1 if outcome.progress.error is not None else 0
+            self._done(outcome)
+
+    async def _wait(self, verified: float) -> bool:
+        """Wait until there is something to do; return whether that is somebody else's doing."""
+        loop = asyncio.get_running_loop()
+        until = verified + self._pace.verify
+        if self._failures:
+            pause = min(_FIRST_RETRY_SECONDS * 2 ** (self._failures - 1), _MOST_RETRY_SECONDS)
+            await asyncio.sleep(pause)
+            self._wake.set()
+        try:
+            async with asyncio.timeout_at(max(until, loop.time())):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()
+        return self._suspicion is not None
+
+    async def _pass(self, inbox: Inbox, *, verify: bool) -> Outcome:
+        loop = asyncio.get_running_loop()
+        if self._unsynced is None:
+            self._unsynced = inbox.pending_since
+        inbox.pending_since = None
+        taken = inbox.take()
+        suspicion, self._suspicion = self._suspicion, None
+        started, begun = self._now(), loop.time()
+        self.busy_since = started
+        progress = await loop.run_in_executor(self._worker, self._step, taken.events, suspicion, verify)
+        self.busy_since = None
+        ended = loop.time()
+        drift: tuple[Drift, ...] = ()
+        if progress.error is None:
+            self._unsynced = None
+            drift, self._drift = tuple(self._drift), []
+        report = PassReport(
+            kind=progress.kind,
+            reason=_reason(progress.kind, taken, drift or tuple(self._drift)),
+            started=started,
+            seconds=ended - begun,
+            services=progress.services,
+            added=progress.added,
+            removed=progress.removed,
+            transactions=progress.transactions,
+            operations=progress.operations,
+            bytes=progress.bytes,
+            error=str(progress.error) if progress.error is not None else "",
+            refused=progress.error.source if isinstance(progress.error, KernelRefused) else "",
+            latencies=tuple(ended - one for one in taken.read_at),
+            programming=self._programming(taken.events) if progress.error is None else (),
+        )
+        log_pass(_log, report)
+        return Outcome(report, progress, drift if progress.transactions else ())
+
+    def _step(self, events: tuple[Event, ...], suspicion: Suspicion | None, verify: bool) -> Progress:  # noqa: FBT001
+        """Make a pass, on the worker thread. A bug in it is logged, and everything made anew next time."""
+        try:
+            self._follower.take(events)
+            if suspicion is not None:
+                self._follower.suspect(suspicion)
+            return self._follower.step(verify=verify)
+        except Exception as error:  # noqa: BLE001 - the agent must go on
+            _log.exception("a bug in nftsvc: this pass has failed, the next one starts afresh")
+            return self._follower.start_afresh(error)
+
+    def _programming(self, events: tuple[Event, ...]) -> tuple[tuple[Family, float], ...]:
+        """Return, for each slice that changed since the agent started, the seconds from the cause of that to now."""
+        now = self._now()
+        found = []
+        for one in events:
+            if isinstance(one, Put) and isinstance(one.object, EndpointSlice) and one.object.address_type is not None:
+                annotations = one.object.metadata.annotations
+                cause = _seconds(annotations.trigger_time if annotations is not None else None)
+                if cause is not None and self._started <= cause <= now:
+                    found.append((one.object.address_type, now - cause))
+        return tuple(found)
+
+
+def _seconds(text: str | None) -> float | None:
+    """Read a point in time; None where there is none, or none that can be read."""
+    try:
+        return datetime.fromisoformat(text).timestamp() if text else None
+    except ValueError:
+        return None
+
+
+def _reason(kind: PassKind, taken: Taken, drift: tuple[Drift, ...]) -> str:
+    words = [taken.reason] if taken.events else []
+    words += [f"{one.process or 'somebody'} (pid {one.pid or '?'}) {one.what}" for one in drift[-1:]]
+    if kind is PassKind.RETRY:
+        words.append("after a refusal")
+    elif kind is PassKind.VERIFY:
+        words.append("time to verify")
+    return "; ".join(words)

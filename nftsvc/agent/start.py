@@ -1,0 +1,140 @@
+"""From what the user said to a running agent: kernel, sources, settings, signals."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nftsvc.agent.agent import Agent, Announcer, Conduct, Surroundings
+from nftsvc.agent.listener import BindAddress
+from nftsvc.agent.log import event
+from nftsvc.agent.loop import Pace
+from nftsvc.configuration import AgentSettings, Listen
+from nftsvc.errors import Problem
+from nftsvc.kernel import Kernel
+from nftsvc.kernel.sysctls import set_oom_score_adj, tune_conntrack
+from nftsvc.render import Renderer
+from nftsvc.settings import NodeSettings, settings_for
+from nftsvc.sources.cluster import open_cluster
+from nftsvc.sources.directory import DirectorySource
+from nftsvc.sources.source import Source
+from nftsvc.state import State
+from nftsvc.sync import Follower
+from nftsvc.values import FAMILIES, Family
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the user said.
+
+    `node` is "" where nobody said which one it is: in manifests that is then the only Node, in a cluster the host's
+    name. With `manifests` there is no cluster; else it is that of `kubeconfig` and `context` or of the Pod that this is
+    in, with `server` in the place of its API server. `settings` are those of kube-proxy's configuration or its
+    defaults, `tune` says that conntrack and the OOM score are to be set as they want.
+    """
+
+    node: str = ""
+    families: tuple[Family, ...] = FAMILIES
+    overrides: tuple[str, ...] = ()
+    templates: Path | None = None
+    manifests: Path | None = None
+    kubeconfig: Path | None = None
+    context: str | None = None
+    server: str | None = None
+    with_endpoints: bool = False
+    settings: AgentSettings = field(default_factory=AgentSettings)
+    pace: Pace = field(default_factory=Pace)
+    sync_period: float = 30.0
+    healthz: Listen | None = None
+    metrics: Listen | None = None
+    tune: bool = False
+    takeover: bool = False
+
+
+async def run_agent(options: Options, now: Callable[[], float]) -> None:
+    """Run the agent until SIGTERM or SIGINT. `now` gives the time in seconds since 1970.
+
+    Raises NftsvcError for what cannot work at all: no permission, a kubeconfig that leads nowhere, a page that cannot
+    be served where that is to be fatal. Everything else is logged and tried again.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    with Kernel() as kernel:
+        await asyncio.to_thread(kernel.preflight, options.families)
+        if options.tune:
+            await asyncio.to_thread(_tune, options.settings)
+        async with _opened(options) as (sources, announcer):
+            follower = Follower(kernel, Renderer(options.templates), _settings_of(options))
+            surroundings = Surroundings(now=now, announcer=announcer)
+            await Agent(follower, kernel, sources, _conduct(options), surroundings).run(stop)
+
+
+@asynccontextmanager
+async def _opened(options: Options) -> AsyncIterator[tuple[Sequence[Source], Announcer | None]]:
+    """Yield the sources, and whoever writes Events."""
+    if options.manifests is not None:
+        yield (DirectorySource(options.manifests),), None
+        return
+    async with open_cluster(options.kubeconfig, options.context, options.server) as cluster:
+        for warning in cluster.warnings:
+            event(_log, logging.WARNING, "unsafe", what=warning)
+        yield cluster.sources(options.node, with_endpoints=options.with_endpoints), cluster
+
+
+def _settings_of(options: Options) -> Callable[[State], NodeSettings]:
+    def derive(state: State) -> NodeSettings:
+        return settings_for(state, options.node or None, options.families, options.overrides, options.settings.node)
+
+    return derive
+
+
+def _conduct(options: Options) -> Conduct:
+    return Conduct(
+        node=options.node,
+        families=options.families,
+        needs_node=options.manifests is None,
+        pace=options.pace,
+        sync_period=options.sync_period,
+        healthz=_bind(options.healthz),
+        metrics=_bind(options.metrics),
+        hard_fail=options.settings.hard_fail,
+        shown=shown_settings(options),
+    )
+
+
+def _bind(address: Listen | None) -> BindAddress | None:
+    return BindAddress(address.host, address.port) if address is not None else None
+
+
+def shown_settings(options: Options) -> Mapping[str, object]:
+    """Return the settings in effect for /configz; where credentials are is not among them."""
+    return {
+        "node": options.node,
+        "families": list(options.families),
+        "source": "manifests" if options.manifests is not None else "cluster",
+        "set": list(options.overrides),
+        "minSyncPeriodSeconds": options.pace.minimum,
+        "syncPeriodSeconds": options.sync_period,
+        "verifyPeriodSeconds": options.pace.verify,
+        "healthzBindAddress": str(options.healthz or ""),
+        "metricsBindAddress": str(options.metrics or ""),
+        "bindAddressHardFail": options.settings.hard_fail,
+        "endpoints": options.with_endpoints,
+    }
+
+
+def _tune(settings: AgentSettings) -> None:
+    tuned = tune_conntrack(settings.conntrack)
+    for one in tuned.written:
+        event(_log, logging.INFO, "set", what=one)
+    problems: list[Problem] = list(tuned.problems)
+    score = set_oom_score_adj(settings.oom_score_adj)
+    for problem in (*problems, *((score,) if score is not None else ())):
+        event(_log, logging.WARNING, "not set", what=problem)
