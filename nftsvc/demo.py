@@ -1,11 +1,12 @@
 """The demonstration: a small cluster, real packets, and a change under load.
 
-Uses the same steps as the other commands: manifests to a plan, one atomic load in the node's namespace, then a changed
-folder of manifests and the difference.
+The node runs the agent (`nftsvc run`) on a folder of manifests. What happens then happens to the folder, or to the
+node's nftables behind the agent's back, while requests go on.
 """
 
 import shutil
 import signal
+import subprocess
 import tempfile
 import threading
 from collections import Counter
@@ -20,14 +21,22 @@ from rich.console import Console
 
 from nftsvc.errors import KernelError
 from nftsvc.frontends import Frontend
-from nftsvc.kernel import Kernel
-from nftsvc.lab import CLIENT, Answer, Cluster, Namespace, build_cluster, fetch, require_tools, serve_http
+from nftsvc.lab import (
+    CLIENT,
+    Answer,
+    Cluster,
+    Namespace,
+    RunningAgent,
+    build_cluster,
+    fetch,
+    require_tools,
+    run_agent_on,
+    serve_http,
+)
 from nftsvc.pipeline import Planned, plan_from_manifests
 from nftsvc.plan import PortPlan
-from nftsvc.render import Renderer
-from nftsvc.report import bars, change_summary, service_table
+from nftsvc.report import bars, service_table
 from nftsvc.state import ServiceKey
-from nftsvc.sync import Pass, synchronise
 from nftsvc.values import Family, authority
 
 _WEB = ServiceKey("demo", "web")
@@ -52,8 +61,8 @@ def run_demo(console: Console, requests: int) -> None:
             cluster = stack.enter_context(build_cluster({name: pods[name][0] for name in pods}))
             for name, namespace in cluster.pods.items():
                 stack.enter_context(serve_http(namespace, name, pods[name][1]))
-            kernel = stack.enter_context(Kernel(cluster.node.path))
-            _Demo(console, cluster, kernel, manifests, requests).run(planned)
+            agent = stack.enter_context(run_agent_on(cluster.node, manifests))
+            _Demo(console, cluster, agent, manifests, requests).run(planned)
     console.print("\neverything is removed again")
 
 
@@ -114,10 +123,10 @@ class _Round:
 
 
 class _Demo:
-    def __init__(self, console: Console, cluster: Cluster, kernel: Kernel, manifests: Path, requests: int) -> None:
+    def __init__(self, console: Console, cluster: Cluster, agent: RunningAgent, manifests: Path, requests: int) -> None:
         self._console = console
         self._cluster = cluster
-        self._kernel = kernel
+        self._agent = agent
         self._manifests = manifests
         self._requests = requests
 
@@ -127,8 +136,9 @@ class _Demo:
             f"a node, {len(self._cluster.pods)} pods and a client outside, each in a network namespace of its own"
         )
         self._console.print(service_table(planned.plan))
-        done = self._apply(planned)
-        self._say(f"loaded atomically on the node: {change_summary(done.changes, len(done.transactions))}")
+        self._agent.wait_ready()
+        self._say("the agent runs on the node and watches the folder")
+        self._log(self._agent.wait_for("kind=first"))
         name, pod = next(iter(self._cluster.pods.items()))
         for port in _ports(planned, _WEB):
             for frontend in port.frontends:
@@ -142,6 +152,7 @@ class _Demo:
                     self._explain("(node ports are masqueraded, so that the answers come back through the node)")
         self._refusal(pod, _ports(planned, _EMPTY)[0].frontends[0])
         self._change_under_load(planned)
+        self._flush(planned)
 
     def _say(self, text: str) -> None:
         self._console.print(f"\n{text}", style="bold", markup=False, soft_wrap=True)
@@ -149,8 +160,8 @@ class _Demo:
     def _explain(self, text: str) -> None:
         self._console.print(text, style="dim", markup=False, soft_wrap=True)
 
-    def _apply(self, planned: Planned) -> Pass:
-        return synchronise(self._kernel, planned.plan, Renderer())
+    def _log(self, line: str) -> None:
+        self._console.print(f"agent: {line}", style="cyan", markup=False, soft_wrap=True)
 
     def _round(self, who: str, namespace: Namespace, target: tuple[str, int]) -> None:
         """Send requests one after the other and show who answered and whom the pods saw."""
@@ -185,12 +196,13 @@ class _Demo:
             _node_address(planned, port.family),
             next(int(one.port) for one in port.frontends if one.address is None),
         )
-        self._say(f"pod {_LEAVING} leaves the manifests while the client goes on asking {authority(*target)}")
+        self._say(f"pod {_LEAVING} leaves the folder while the client goes on asking {authority(*target)}")
         before, after = _Round(), _Round()
+        said = len(self._agent.lines)
         with self._load(target, before):
             Path(self._manifests, f"{_LEAVING}.yaml").unlink()
-            done = self._apply(plan_from_manifests([str(self._manifests)]))
-        self._console.print(f"loaded: {change_summary(done.changes, len(done.transactions))}")
+            line = self._agent.wait_for("kind=change", said)
+        self._log(line)
         self._console.print(f"{len(before.answers)} requests during the change, {len(before.failures)} failed")
         self._cluster.client.call(lambda: after.ask(*target, times=self._requests))
         self._say(f"{self._requests} requests afterwards")
@@ -200,6 +212,18 @@ class _Demo:
             raise KernelError(f"{len(failures)} requests failed: {failures[0]}")
         if any(answer.pod == _LEAVING for answer in after.answers):
             raise KernelError(f"{_LEAVING} still gets new connections")
+
+    def _flush(self, planned: Planned) -> None:
+        """Delete the node's whole ruleset behind the agent's back."""
+        port = _ports(planned, _WEB)[0]
+        target = (str(port.frontends[0].address), int(port.frontends[0].port))
+        self._say("somebody runs `nft flush ruleset` on the node")
+        said = len(self._agent.lines)
+        self._cluster.node.call(lambda: subprocess.run(["nft", "flush", "ruleset"], check=True))
+        self._log(self._agent.wait_for("another process changed our tables", said))
+        self._log(self._agent.wait_for("kind=repair", said))
+        name, pod = next(iter(self._cluster.pods.items()))
+        self._round(f"pod {name} -> cluster IP", pod, target)
 
     @contextmanager
     def _load(self, target: tuple[str, int], result: _Round) -> Iterator[None]:

@@ -110,7 +110,7 @@ def _conduct(options: Options) -> Conduct:
 
 
 def _bind(address: Listen | None) -> BindAddress | None:
-    return BindAddress(address.host, address.port) if address is not None else None
+    return BindAddress(str(address.host), int(address.port)) if address is not None else None
 
 
 def shown_settings(options: Options) -> Mapping[str, object]:

@@ -3,6 +3,7 @@
 The demo shows traffic in it and the tests measure in it. Everything it makes is in namespaces of its own.
 """
 
+from nftsvc.lab.agent import RunningAgent, run_agent_on
 from nftsvc.lab.cluster import CLIENT, GATEWAY, NODE, Cluster, build_cluster
 from nftsvc.lab.namespace import Namespace, namespaces, require_tools
 from nftsvc.lab.servers import Answer, Server, ask, fetch, serve_http
@@ -14,11 +15,13 @@ __all__ = [
     "Answer",
     "Cluster",
     "Namespace",
+    "RunningAgent",
     "Server",
     "ask",
     "build_cluster",
     "fetch",
     "namespaces",
     "require_tools",
+    "run_agent_on",
     "serve_http",
 ]
