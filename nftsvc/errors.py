@@ -125,6 +125,10 @@ class FeatureMissing(KernelError):
     """This kernel or this nft lacks something that the ruleset needs. Names it."""
 
 
+class Occupied(KernelError):
+    """Another Service proxy's rules are on this machine. Names them and what helps."""
+
+
 class KernelRefused(KernelError):
     """A transaction was refused, so none of it took effect.
 

@@ -75,9 +75,13 @@ class Conduct:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What the agent meets besides kernel and sources: the time (seconds since 1970), whom to tell Events, systemd."""
+    """What the agent meets besides kernel and sources: the time (seconds since 1970), whom to tell Events, systemd.
+
+    `first_synced` is called on a thread of its own once the kernel has everything for the first time.
+    """
 
     now: Callable[[], float]
+    first_synced: Callable[[], None] = lambda: None
     announcer: Announcer | None = None
     notifier: Notifier = field(default_factory=Notifier)
 
@@ -101,6 +105,8 @@ class Agent:
         self._now = now
         self._announcer = surroundings.announcer
         self._notifier = surroundings.notifier
+        self._first_synced = surroundings.first_synced
+        self._synced = asyncio.Event()
         self._status = Status(
             version=__version__,
             node=conduct.node,
@@ -150,6 +156,7 @@ class Agent:
                     ("flows", self._cleaner.run()),
                     ("health checks", self._answer_health_checks()),
                     ("watchdog", self._notifier.watchdog(self._is_alive)),
+                    ("after the first sync", self._follow_up()),
                 )
             ]
             await stack.enter_async_context(_ended_together(tasks))
@@ -157,6 +164,10 @@ class Agent:
             await _first_of(stop, tasks)
             self._notifier.stopping()
             event(_log, logging.INFO, "stopping; rules and traffic stay")
+
+    async def _follow_up(self) -> None:
+        await self._synced.wait()
+        await asyncio.to_thread(self._first_synced)
 
     # What happens -----------------------------------------------------------------------------------------------------
 
@@ -232,6 +243,7 @@ class Agent:
             self._checks_changed.set()
         self._cleaner.add(outcome.progress.stale)
         if first:
+            self._synced.set()
             self._notifier.ready()
         self._notifier.status(f"{account.services} Services, {account.endpoints} endpoints in the kernel")
 

@@ -13,8 +13,9 @@ from nftsvc.agent.listener import BindAddress
 from nftsvc.agent.log import event
 from nftsvc.agent.loop import Pace
 from nftsvc.configuration import AgentSettings, Listen
-from nftsvc.errors import Problem
+from nftsvc.errors import KernelError, Occupied, Problem
 from nftsvc.kernel import Kernel
+from nftsvc.kernel.kubeproxy import find_leftovers, remove_leftovers
 from nftsvc.kernel.sysctls import set_oom_score_adj, tune_conntrack
 from nftsvc.render import Renderer
 from nftsvc.settings import NodeSettings, settings_for
@@ -35,7 +36,8 @@ class Options:
     `node` is "" where nobody said which one it is: in manifests that is then the only Node, in a cluster the host's
     name. With `manifests` there is no cluster; else it is that of `kubeconfig` and `context` or of the Pod that this is
     in, with `server` in the place of its API server. `settings` are those of kube-proxy's configuration or its
-    defaults, `tune` says that conntrack and the OOM score are to be set as they want.
+    defaults, `tune` says that conntrack and the OOM score are to be set as they want. `takeover` says that what
+    kube-proxy has left is to be removed once our own is in place.
     """
 
     node: str = ""
@@ -68,11 +70,15 @@ async def run_agent(options: Options, now: Callable[[], float]) -> None:
         loop.add_signal_handler(number, stop.set)
     with Kernel() as kernel:
         await asyncio.to_thread(kernel.preflight, options.families)
+        if not options.takeover:
+            await asyncio.to_thread(_require_nobody_else)
         if options.tune:
             await asyncio.to_thread(_tune, options.settings)
         async with _opened(options) as (sources, announcer):
             follower = Follower(kernel, Renderer(options.templates), _settings_of(options))
-            surroundings = Surroundings(now=now, announcer=announcer)
+            surroundings = Surroundings(
+                now=now, announcer=announcer, first_synced=_take_over if options.takeover else lambda: None
+            )
             await Agent(follower, kernel, sources, _conduct(options), surroundings).run(stop)
 
 
@@ -128,6 +134,25 @@ def shown_settings(options: Options) -> Mapping[str, object]:
         "bindAddressHardFail": options.settings.hard_fail,
         "endpoints": options.with_endpoints,
     }
+
+
+def _require_nobody_else() -> None:
+    """Raise Occupied if kube-proxy's rules are on this machine."""
+    found = find_leftovers()
+    if found:
+        listed = "".join(f"\n  {one}" for one in found.words)
+        raise Occupied(
+            f"kube-proxy's rules are on this machine:{listed}\nstop kube-proxy, then start with --takeover (its"
+            " rules go once ours are in place) or run: nftsvc clean --kube-proxy"
+        )
+
+
+def _take_over() -> None:
+    """Remove kube-proxy's rules."""
+    try:
+        remove_leftovers(lambda what: event(_log, logging.INFO, "taking over from kube-proxy", what=what))
+    except KernelError as error:
+        event(_log, logging.ERROR, "taking over from kube-proxy", error=error)
 
 
 def _tune(settings: AgentSettings) -> None:

@@ -32,7 +32,6 @@ def _log_format(text: str) -> str:
     return text
 
 
-MINIMUM = "20ms"
 _SYNC, _VERIFY = "30s", "1h"
 
 
@@ -99,7 +98,8 @@ def run(
             "--min-sync-period",
             metavar="TIME",
             show_default=False,
-            help=f"The least time between two transactions under load, as in 20ms or 1s. Default: {MINIMUM}.",
+            help="The least time between two transactions under load, as in 20ms or 1s. Default:"
+            f" {AgentSettings().min_sync_period}.",
         ),
     ] = None,
     sync_period: Annotated[
@@ -191,9 +191,6 @@ def run(
         known = loaded.configuration.settings if loaded is not None else None
         told = known if known is not None else AgentSettings()
         configure(LogFormat(_log_format(log_format or told.log.format)), max(verbose, told.log.verbosity))
-        minimum = min_sync_period or (
-            str(told.min_sync_period) if _given(loaded, "nftables.minSyncPeriod") else MINIMUM
-        )
         kubeconfig_path = kubeconfig or (Path(told.client.kubeconfig) if told.client.kubeconfig else None)
         options = Options(
             node=node or told.node_name or ("" if manifests is not None else socket.gethostname().lower()),
@@ -206,7 +203,10 @@ def run(
             server=server,
             with_endpoints=endpoints,
             settings=told,
-            pace=Pace(_span(minimum).seconds, _span(verify_period).seconds),
+            pace=Pace(
+                _span(min_sync_period).seconds if min_sync_period else told.min_sync_period.seconds,
+                _span(verify_period).seconds,
+            ),
             sync_period=_span(sync_period).seconds if sync_period else told.sync_period.seconds,
             healthz=_address(healthz_bind_address, HEALTHZ_PORT, told.healthz),
             metrics=_address(metrics_bind_address, METRICS_PORT, told.metrics),
@@ -220,10 +220,6 @@ def _load(config: Path | None) -> LoadedConfiguration | None:
     if config is None:
         return None
     return load_configuration(config, sys.stdin.buffer if sys.stdin is not None else None)
-
-
-def _given(loaded: LoadedConfiguration | None, field: str) -> bool:
-    return loaded is not None and any(one.path == field and one.given for one in loaded.configuration.reports)
 
 
 def _address(text: str | None, port: int, otherwise: Listen | None) -> Listen | None:

@@ -15,7 +15,8 @@ HEALTHZ_PORT = 10256
 METRICS_PORT = 10249
 
 _NOTHING_SAID = NodeConfigurationSpec()
-_UNTOUCHED, _SECOND, _HALF_MINUTE = map(Duration.of, (0, 1, 30))
+_MOMENT = Duration.of_milliseconds(20)
+_UNTOUCHED, _HALF_MINUTE = map(Duration.of, (0, 30))
 _QUARTER, _HOUR, _DAY = map(Duration.of, (900, 3600, 86400))
 _HEALTHZ = Listen("0.0.0.0", HEALTHZ_PORT)  # noqa: S104 - kube-proxy's default: load balancers ask
 _METRICS = Listen("127.0.0.1", METRICS_PORT)
@@ -76,7 +77,7 @@ class AgentSettings:
     node: NodeConfigurationSpec = _NOTHING_SAID
     node_name: str = ""
     mode: str = "nftables"
-    min_sync_period: Duration = _SECOND
+    min_sync_period: Duration = _MOMENT
     sync_period: Duration = _HALF_MINUTE
     config_sync_period: Duration = _QUARTER
     healthz: Listen = _HEALTHZ

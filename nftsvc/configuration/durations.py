@@ -45,6 +45,11 @@ class Duration(int):
         """Return a span of whole seconds."""
         return cls(seconds * _SECOND)
 
+    @classmethod
+    def of_milliseconds(cls, milliseconds: int) -> Self:
+        """Return a span of whole milliseconds."""
+        return cls(milliseconds * _SECOND // 1000)
+
     @property
     def seconds(self) -> float:
         """The span in seconds."""

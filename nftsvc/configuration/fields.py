@@ -91,6 +91,9 @@ def _flag(path: str, *, default: bool = False, zero_counts: bool = False) -> Fie
 
 
 _SECOND = Duration.of(1)
+
+# kube-proxy's default is a second; what that saves it is hardly anything here.
+MINIMUM = Duration.of_milliseconds(20)
 _HALF_MINUTE = Duration.of(30)
 _ZERO = Duration(0)
 
@@ -109,7 +112,7 @@ BRIDGE_INTERFACE: Field[InterfaceName | None] = Field("detectLocal.bridgeInterfa
 INTERFACE_NAME_PREFIX: Field[InterfaceName | None] = Field("detectLocal.interfaceNamePrefix", interface, None)
 NODE_PORT_ADDRESSES = Field("nodePortAddresses", node_port_addresses, NodePortNetworks(), zero_counts=True)
 MASQUERADE_ALL = _flag("nftables.masqueradeAll")
-MIN_SYNC_PERIOD = _duration("nftables.minSyncPeriod", _SECOND)
+MIN_SYNC_PERIOD = _duration("nftables.minSyncPeriod", MINIMUM)
 SYNC_PERIOD = _duration("nftables.syncPeriod", _HALF_MINUTE)
 CONFIG_SYNC_PERIOD = _duration("configSyncPeriod", Duration.of(900))
 MAX_PER_CORE = Field("conntrack.maxPerCore", whole_number(0), 32768, zero_counts=True)

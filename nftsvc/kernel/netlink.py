@@ -44,6 +44,8 @@ _NETFILTER = struct.Struct("!BBH")
 
 _SOL_NETLINK = 270
 _CAP_ACK = 10
+_SO_SNDBUFFORCE = 32
+_SMALL = 65536
 _SECONDS = 30
 _TRIES = 5
 
@@ -217,12 +219,12 @@ class Socket:
     def _send(self, requests: tuple[Request, ...]) -> int:
         first = self._sequence + 1
         self._sequence += len(requests)
-        self._socket.sendto(
-            b"".join(
-                _message(one.kind, REQUEST | one.flags, first + number, one.body) for number, one in enumerate(requests)
-            ),
-            (0, 0),
+        data = b"".join(
+            _message(one.kind, REQUEST | one.flags, first + number, one.body) for number, one in enumerate(requests)
         )
+        if len(data) > _SMALL:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, len(data))  # which the kernel doubles
+        self._socket.sendto(data, (0, 0))
         return first
 
     def _receive(self) -> list[Message]:

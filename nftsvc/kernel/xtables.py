@@ -36,7 +36,6 @@ _TABLE = struct.Struct("=32sI4x")  # what is asked for entries, and comes before
 _CHAIN = re.compile(rb"ERROR\0{24}.([^\0]{1,29})\0", re.DOTALL)
 _TRIES = 5
 _SECONDS = 60
-_PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 _TARGETS = ("-j", "-g")
 
 
@@ -89,7 +88,10 @@ def _ask(asked: socket.socket, level: int, option: int, question: bytes, size: i
 
 def saved(family: Family, table: str) -> Saved:
     """Return what is in a table. KernelError if the program is missing or fails."""
-    return parse_saved(_run(family, "save", ("-t", table)))
+    try:
+        return parse_saved(_run(family, "save", ("-t", table)))
+    except ValueError as error:
+        raise KernelError(f"{PROGRAMS[family]}-save: table {table}: {error}") from error
 
 
 def parse_saved(text: str) -> Saved:
@@ -130,28 +132,33 @@ def _commands(table: str, removal: Removal) -> str:
 
 
 def _run(family: Family, action: str, arguments: tuple[str, ...], text: str = "") -> str:
-    program = _program(family, action)
+    return run_program((_program(family, action), *arguments), text)
+
+
+def run_program(command: tuple[str, ...], text: str = "") -> str:
+    """Run a program on some input and return what it prints; KernelError says what it complains about."""
     try:
-        done = subprocess.run(
-            [program, *arguments], input=text, capture_output=True, text=True, check=False, timeout=_SECONDS
-        )
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise KernelError(f"{program}: {error}") from error
+        raise KernelError(f"{command[0]}: {error}") from error
     if done.returncode != 0:
-        raise KernelError(f"{program}: {done.stderr.strip() or done.returncode}")
+        raise KernelError(f"{command[0]}: {done.stderr.strip() or done.returncode}")
     return done.stdout
+
+
+def find_program(name: str) -> str | None:
+    """Return where a program is, those included that only root has on its PATH; None if it is not installed."""
+    return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
 
 
 def _program(family: Family, action: str) -> str:
     """Return the program of the old kind; where there is one kind only it goes by the plain name."""
-    legacy = shutil.which(f"{PROGRAMS[family]}-legacy-{action}", path=_PATH)
+    legacy = find_program(f"{PROGRAMS[family]}-legacy-{action}")
     if legacy is not None:
         return legacy
-    plain = shutil.which(f"{PROGRAMS[family]}-{action}", path=_PATH)
-    if plain is not None:
-        version = subprocess.run([plain, "--version"], capture_output=True, text=True, check=False, timeout=_SECONDS)
-        if "nf_tables" not in version.stdout:
-            return plain
+    plain = find_program(f"{PROGRAMS[family]}-{action}")
+    if plain is not None and "nf_tables" not in run_program((plain, "--version")):
+        return plain
     raise KernelError(
         f"{PROGRAMS[family]}-legacy-{action} is not installed"
         " (Debian and Ubuntu: apt-get install iptables; Fedora: iptables-legacy)"

@@ -13,6 +13,9 @@ _SECRETS = re.compile(
 )
 _USER = re.compile(r'User "([^"]{1,200})"')
 
+# What decoding may raise, whatever the bytes.
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 BAD_REQUEST, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, GONE, TOO_MANY = 400, 401, 403, 404, 410, 429
 
 
@@ -62,7 +65,7 @@ def read_status(body: bytes) -> Status:
     """Read the body of a refusal; an empty Status where it is none (a proxy's web page)."""
     try:
         return msgspec.json.decode(body, type=Status)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return Status()
 
 

@@ -17,7 +17,7 @@ import msgspec
 from nftsvc.errors import ObjectRef, printable
 from nftsvc.objects import KINDS, Node
 from nftsvc.sources.cluster.connection import Ask, Connection
-from nftsvc.sources.cluster.faults import Fault
+from nftsvc.sources.cluster.faults import UNREADABLE, Fault
 
 COMPONENT = "nftsvc"
 
@@ -130,7 +130,7 @@ class Reporter:
         path = f"/{root}/{version}/namespaces/{quote(about.namespace)}/{plural}?{query}"
         try:
             found = msgspec.json.decode(await self._connection.fetch(Ask(path, "list", plural)), type=_List)
-        except (Fault, msgspec.DecodeError):
+        except (Fault, *UNREADABLE):
             return ""
         return found.items[0].metadata.uid if found.items else ""
 

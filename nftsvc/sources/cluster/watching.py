@@ -18,8 +18,10 @@ from nftsvc.sources.cluster.faults import FORBIDDEN, GONE, NOT_FOUND, Cut, Fault
 from nftsvc.sources.cluster.known import Known, latest
 from nftsvc.sources.cluster.pace import PACE, Pace
 from nftsvc.sources.cluster.resources import PAGE, Resource
-from nftsvc.sources.cluster.wire import Decoder, EventType, Garbled, Item, Lines, Name, WatchEvent
+from nftsvc.sources.cluster.wire import Decoder, EventType, Garbled, Item, Lines, Name, Page, WatchEvent
 from nftsvc.sources.source import Batch, Receiver
+
+_MOST_BLOCKING = 0.01
 
 # Lists whose `continue` expired so often in a row are asked for in one piece.
 _MOST_EXPIRED = 2
@@ -128,7 +130,7 @@ class ResourceSource:
             except Fault as fault:
                 self._expired += bool(token and fault.status == GONE)
                 raise
-            items += map(self._known.kept, page.items)
+            items += await self._items(page)
             version = version or page.version
             token = page.token
             if not token:
@@ -137,6 +139,17 @@ class ResourceSource:
         self._heard = _time()
         self._deliver(receiver, (self._known.replace(items),), self._heard)
         self._version, self._complete = version, True
+
+    async def _items(self, page: Page) -> list[Item]:
+        """Decode a page, and let others work every few milliseconds: it may have 500 slices of 1,000 endpoints."""
+        items: list[Item] = []
+        until = _time() + _MOST_BLOCKING
+        for raw in page.raws:
+            items.append(self._known.kept(self._decoder.item(raw)))
+            if _time() > until:
+                await asyncio.sleep(0)
+                until = _time() + _MOST_BLOCKING
+        return items
 
     async def _verify(self) -> None:
         """Find out whether the version still means something, after the server was away or a watch was all silent.

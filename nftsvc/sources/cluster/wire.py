@@ -1,19 +1,18 @@
 """The API server's bytes as objects: pages of lists, lines of watches.
 
 In: bytes. Out: an Item for each object, good or bad; one that cannot be read never stands in the way of the others. The
-fast way decodes straight to our structs; only what that refuses is decoded again, slowly, for exact problems.
+fast way decodes an object straight to its struct; only what that refuses is decoded again, slowly, for exact problems.
 """
 
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Generic, TypeVar, cast
 
 import msgspec
 
 from nftsvc.decode import decode
-from nftsvc.errors import Problem
+from nftsvc.errors import ObjectRef, Problem
 from nftsvc.objects import KubernetesObject
-from nftsvc.sources.cluster.faults import Status
+from nftsvc.sources.cluster.faults import UNREADABLE, Status
 from nftsvc.sources.cluster.sharing import Sharing
 from nftsvc.validation import problems_of
 
@@ -21,7 +20,6 @@ from nftsvc.validation import problems_of
 MOST_LINE = 64 * 1024 * 1024
 
 Name = tuple[str, str]
-_One = TypeVar("_One")
 
 
 class Garbled(Exception):
@@ -39,11 +37,11 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a list; `token` asks for the next, "" on the last one."""
+    """One page of a list, its objects still to be decoded; `token` asks for the next page, "" on the last one."""
 
     version: str
     token: str
-    items: tuple[Item, ...]
+    raws: tuple[msgspec.Raw, ...]
 
 
 class EventType(Enum):
@@ -79,10 +77,10 @@ class _ListMeta(msgspec.Struct, frozen=True, rename="camel"):
     continue_: str = msgspec.field(default="", name="continue")
 
 
-class _List(msgspec.Struct, Generic[_One], frozen=True):
+class _List(msgspec.Struct, frozen=True):
     metadata: _ListMeta
     kind: str = ""
-    items: list[_One] | None = None
+    items: list[msgspec.Raw] | None = None
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -133,34 +131,28 @@ class Decoder:
     def __init__(self, kind: type[KubernetesObject]) -> None:
         self._kind = kind
         self._sharing = Sharing()
-        page = cast("type[_List[KubernetesObject]]", _List[kind])  # type: ignore[valid-type]
-        self._page = msgspec.json.Decoder(page, dec_hook=self._sharing.scalar)
+        self._page = msgspec.json.Decoder(_List)
         self._object: msgspec.json.Decoder[KubernetesObject] = msgspec.json.Decoder(kind, dec_hook=self._sharing.scalar)
-        self._raw_page = msgspec.json.Decoder(_List[msgspec.Raw])
         self._line = msgspec.json.Decoder(_Line)
         self._head = msgspec.json.Decoder(_Head)
         self._status = msgspec.json.Decoder(Status)
 
     def page(self, data: bytes) -> Page:
-        """Decode a page of a list; Garbled if it is none. Its items have no apiVersion and kind of their own."""
+        """Take a page of a list apart; Garbled if it is none."""
         try:
-            typed = self._page.decode(data)
-        except (msgspec.DecodeError, RecursionError):
-            return self._page_slowly(data)
-        return self._made(typed, tuple(self._checked(value) for value in typed.items or ()))
-
-    def _page_slowly(self, data: bytes) -> Page:
-        """Decode a page in which something is wrong, object by object."""
-        try:
-            raw = self._raw_page.decode(data)
-        except (msgspec.DecodeError, RecursionError):
+            page = self._page.decode(data)
+        except UNREADABLE:
             raise Garbled("the body is not a list") from None
-        return self._made(raw, tuple(self._one(bytes(one)) for one in raw.items or ()))
-
-    def _made(self, page: _List[msgspec.Raw] | _List[KubernetesObject], items: tuple[Item, ...]) -> Page:
         if page.kind not in {"", f"{self._kind.KIND}List"} or not page.metadata.resource_version:
             raise Garbled(f"the body is not a list of {self._kind.KIND}s")
-        return Page(page.metadata.resource_version, page.metadata.continue_, items)
+        return Page(page.metadata.resource_version, page.metadata.continue_, tuple(page.items or ()))
+
+    def item(self, raw: msgspec.Raw) -> Item:
+        """Decode an object; those of lists have no apiVersion and kind of their own."""
+        try:
+            return self._checked(self._object.decode(raw))
+        except UNREADABLE:
+            return self._slowly(raw)
 
     def event(self, line: bytes) -> WatchEvent:
         """Decode a line of a watch; Garbled if it is none, or of a type that nobody knows."""
@@ -170,7 +162,7 @@ class Decoder:
             if kind is EventType.ERROR:
                 return WatchEvent(kind, status=self._status.decode(said.object))
             meta = self._head.decode(said.object).metadata
-        except (msgspec.DecodeError, RecursionError):
+        except UNREADABLE:
             raise Garbled("a line that is not a watch event") from None
         if kind is None:
             raise Garbled("a watch event of a type that nobody knows")
@@ -178,13 +170,7 @@ class Decoder:
             return WatchEvent(kind, meta.resource_version)
         if kind is EventType.REMOVED:
             return WatchEvent(kind, meta.resource_version, Item((meta.namespace, meta.name), None))
-        return WatchEvent(kind, meta.resource_version, self._one(bytes(said.object)))
-
-    def _one(self, raw: bytes) -> Item:
-        try:
-            return self._checked(self._object.decode(raw))
-        except (msgspec.DecodeError, RecursionError):
-            return self._slowly(raw)
+        return WatchEvent(kind, meta.resource_version, self.item(said.object))
 
     def _checked(self, value: KubernetesObject) -> Item:
         name = (value.metadata.namespace, value.metadata.name)
@@ -195,18 +181,22 @@ class Decoder:
         found = (Problem(f"{one.message} {one.named}".rstrip(), one.path, ref) for one in broken)
         return Item(name, None, tuple(found))
 
-    def _slowly(self, raw: bytes) -> Item:
+    def _slowly(self, raw: msgspec.Raw) -> Item:
         """Decode an object that the fast way refuses: for its problems, or because of a null or a form not ours."""
+        kind = self._kind
+        try:
+            head = self._head.decode(raw).metadata
+        except UNREADABLE:
+            head = _Meta()
+        name = (head.namespace, head.name)
+        if not head.name:
+            return Item(name, None, (Problem(f"a {kind.KIND} without a name that can be read"),))
         try:
             plain = msgspec.json.decode(raw)
-            head = self._head.decode(raw).metadata
-        except (msgspec.DecodeError, RecursionError):
-            plain, head = None, _Meta()
-        name = (head.namespace, head.name)
-        if not isinstance(plain, dict) or not head.name:
-            problem = Problem(f"a {self._kind.KIND} without a name that can be read")
-            return Item(name, None, (problem,))
-        made = decode({**plain, "apiVersion": self._kind.API_VERSION, "kind": self._kind.KIND})
-        if isinstance(made.value, self._kind):
+        except UNREADABLE:
+            ref = ObjectRef(kind.KIND, head.namespace, head.name)
+            return Item(name, None, (Problem("not JSON in UTF-8, or nested too deeply", "", ref),))
+        made = decode({**plain, "apiVersion": kind.API_VERSION, "kind": kind.KIND})
+        if isinstance(made.value, kind):
             return Item(name, self._sharing.shared(made.value))
         return Item(name, None, made.problems)
