@@ -29,8 +29,9 @@ from nftsvc.agent.systemd import Notifier
 from nftsvc.errors import ObjectRef, Problem
 from nftsvc.events import Put, Removed
 from nftsvc.kernel import Kernel
+from nftsvc.kernel.addresses import local_addresses
 from nftsvc.kernel.conntrack import Cleaned
-from nftsvc.objects import Node, Service
+from nftsvc.objects import Endpoints, EndpointSlice, Node, Service
 from nftsvc.plan import HealthCheck
 from nftsvc.settings import NodeSettings
 from nftsvc.sources.source import Batch, Source
@@ -41,7 +42,8 @@ from nftsvc.values import FAMILIES, Family
 
 _log = logging.getLogger(__name__)
 
-_MOST_PROBLEMS_TOLD = 1000
+_ANNOUNCED = (Service.KIND, EndpointSlice.KIND, Endpoints.KIND)
+_MOST_PROBLEMS_TOLD = 1000  # at a time
 _HUNG_SECONDS = 300.0
 
 
@@ -114,7 +116,7 @@ class Agent:
             families=conduct.families,
             needs_node=conduct.needs_node,
         )
-        self._told: set[Problem] = set()
+        self._told: dict[str, frozenset[Problem]] = {}
         self._inbox = Inbox(sources, now, self._arrived, self._seen, self._failed)
         self._loop = SyncLoop(follower, conduct.pace, now, self._done)
         self._metrics = Metrics(self.status, now, self._read_counters)
@@ -161,6 +163,10 @@ class Agent:
             ]
             await stack.enter_async_context(_ended_together(tasks))
             event(_log, logging.INFO, "started", version=__version__, node=conduct.node)
+            self._metrics.queued(self._now())
+            if self._announcer is not None:
+                node = ObjectRef(Node.KIND, "", conduct.node)
+                self._announcer.post_event(node, "Starting", f"nftsvc {__version__}", node=conduct.node)
             await _first_of(stop, tasks)
             self._notifier.stopping()
             event(_log, logging.INFO, "stopping; rules and traffic stay")
@@ -184,7 +190,7 @@ class Agent:
             else:
                 self._metrics.change_seen(one.kind.KIND, len(one.objects))
         self._metrics.pending(*self._inbox.pending)
-        self._tell(batch.problems)
+        self._tell(batch.source, batch.problems)
 
     def _failed(self, source: str) -> None:
         self._metrics.source_broken(source)
@@ -211,7 +217,7 @@ class Agent:
         self._metrics.pending(*self._inbox.pending)
         for drift in outcome.repaired:
             self._metrics.drift(drift)
-        self._tell(follower.problems)
+        self._tell("", follower.problems)
         if not failed:
             self._succeeded(outcome)
 
@@ -250,14 +256,14 @@ class Agent:
     def _cleaned(self, cleaned: Cleaned) -> None:
         self._metrics.conntrack_done(cleaned.family, cleaned.seconds, cleaned.deleted)
 
-    def _tell(self, problems: Sequence[Problem]) -> None:
-        """Say once what is wrong with an object: in the log, and as an Event about it."""
-        for one in problems:
-            if one not in self._told and len(self._told) < _MOST_PROBLEMS_TOLD:
-                self._told.add(one)
-                event(_log, logging.WARNING, "problem", what=one)
-                if one.ref is not None and one.ref.kind in (Service.KIND, "EndpointSlice", "Endpoints"):
-                    self._announce(one.ref, "NotServed", f"{one.field}: {one.message}" if one.field else one.message)
+    def _tell(self, origin: str, problems: Sequence[Problem]) -> None:
+        """Say what has come to be wrong with an object: in the log, and as an Event about it."""
+        before = self._told.get(origin, frozenset())
+        self._told[origin] = frozenset(problems)
+        for one in [one for one in problems if one not in before][:_MOST_PROBLEMS_TOLD]:
+            event(_log, logging.WARNING, "problem", what=one)
+            if one.ref is not None and one.ref.kind in _ANNOUNCED:
+                self._announce(one.ref, "NotServed", f"{one.field}: {one.message}" if one.field else one.message)
 
     def _announce(self, about: ObjectRef, reason: str, message: str) -> None:
         if self._announcer is not None:
@@ -271,7 +277,8 @@ class Agent:
             await self._checks_changed.wait()
             self._checks_changed.clear()
             if self._service_health is None and self._settings is not None:
-                self._service_health = ServiceHealth(self._keeps_up, self._no_listener, _addresses(self._settings))
+                addresses = await asyncio.to_thread(_addresses, self._settings)
+                self._service_health = ServiceHealth(self._keeps_up, self._no_listener, addresses)
             if self._service_health is not None:
                 await self._service_health.update(self._checks)
 
@@ -299,8 +306,14 @@ class Agent:
 
 
 def _addresses(settings: NodeSettings) -> Mapping[Family, tuple[str, ...]]:
-    """Return where healthCheckNodePorts answer: where node ports do, or everywhere if that is not a list."""
-    return {family: settings.node_port_addresses.get(family) or EVERYWHERE[family] for family in settings.families}
+    """Return where healthCheckNodePorts answer: on the addresses that node ports do, as they are now."""
+    found: dict[Family, tuple[str, ...]] = {}
+    for family in settings.families:
+        networks = settings.node_port_networks.get(family, ())
+        own = (one for one in (local_addresses() if networks else ()) if one.family is family)
+        within = tuple(sorted(one for one in own if any(network.covers(one) for network in networks)))
+        found[family] = settings.node_port_addresses.get(family) or (within if networks else EVERYWHERE[family])
+    return found
 
 
 async def _first_of(stop: asyncio.Event, tasks: Sequence[asyncio.Task[None]]) -> None:

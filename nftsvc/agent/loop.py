@@ -137,6 +137,8 @@ class SyncLoop:
         if progress.error is None:
             self._unsynced = None
             drift, self._drift = tuple(self._drift), []
+        elif self._unsynced is None:
+            self._unsynced = started
         report = PassReport(
             kind=progress.kind,
             reason=_reason(progress.kind, taken, drift or tuple(self._drift)),

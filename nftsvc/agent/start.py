@@ -5,7 +5,7 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nftsvc.agent.agent import Agent, Announcer, Conduct, Surroundings
@@ -27,6 +27,8 @@ from nftsvc.sync import Follower
 from nftsvc.values import FAMILIES, Family
 
 _log = logging.getLogger(__name__)
+
+_IPV6 = Path("/proc/net/if_inet6")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +70,7 @@ async def run_agent(options: Options, now: Callable[[], float]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    options = replace(options, families=_possible(options.families))
     with Kernel() as kernel:
         await asyncio.to_thread(kernel.preflight, options.families)
         if not options.takeover:
@@ -134,6 +137,14 @@ def shown_settings(options: Options) -> Mapping[str, object]:
         "bindAddressHardFail": options.settings.hard_fail,
         "endpoints": options.with_endpoints,
     }
+
+
+def _possible(families: tuple[Family, ...]) -> tuple[Family, ...]:
+    """Return the families that this machine has, of several wanted; one that is wanted alone is tried in any case."""
+    if len(families) > 1 and not _IPV6.exists():
+        event(_log, logging.WARNING, "this machine has no IPv6: only IPv4 is served")
+        return tuple(one for one in families if one is not Family.IPV6)
+    return families
 
 
 def _require_nobody_else() -> None:
