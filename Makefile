@@ -1,8 +1,9 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 PYTEST ?= .venv/bin/python -m pytest
+TEST_PACKAGES = openssl=openssl iptables=iptables
 
-.PHONY: help setup demo test check golden
+.PHONY: help setup setup-tests demo test check golden
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -13,7 +14,10 @@ setup: ## install what is missing: Debian packages (as root), .venv with nftsvc 
 demo: setup ## a small cluster of network namespaces with real traffic (as root)
 	@.venv/bin/nftsvc demo
 
-test: setup check ## every check and every test, kernel tests included (as root)
+setup-tests:
+	@scripts/setup $(PYTHON) $(TEST_PACKAGES)
+
+test: setup-tests check ## every check and every test, kernel tests included (as root)
 	$(PYTEST) --numprocesses 2 --dist worksteal
 
 check: setup ## what needs no test run: formatting, lint, types, import contracts
