@@ -29,7 +29,7 @@ from nftsvc.sources.cluster.access import PodAccess
 from nftsvc.sources.cluster.opening import OpenCluster, access_to, opened
 from nftsvc.sources.cluster.pace import Pace
 from nftsvc.sources.source import Batch
-from tests.support.apiserver import ApiServer, Behaviour, digest
+from tests.support.apiserver import CAPTURES, ApiServer, Behaviour, digest
 from tests.support.apiserver_faults import (
     GARBAGE,
     UNKNOWN_TYPE,
@@ -518,11 +518,25 @@ def test_bookmarks_move_the_version_on(server: ApiServer) -> None:
         view.wait_in_step(server, "services")
         server.wait(lambda: server.watching("services") == 1)
         last = server.put_many(endpoint_slice(number, range(2)) for number in range(50))
-        server.send_bookmarks("services")
-        end_watch(server, "services")
+        recorded = (CAPTURES / "services.watch.jsonl").read_bytes().splitlines(keepends=True)[-1]
+        server.send(recorded.replace(b'"347"', b'"%d"' % last), "services", then="end")
         server.wait(lambda: len(watched_from(server, "services")) == 2)
         assert watched_from(server, "services")[-1] == last
         assert len(view.batches) == 1
+
+
+def test_bookmarks_are_asked_for_and_taken(server: ApiServer) -> None:
+    server.behaviour.bookmark_period = 0.02
+    with follow(server, "services") as view:
+        view.wait_in_step(server, "services")
+        last = server.put(endpoint_slice(1, range(2)))
+        for _ in range(500):
+            end_watch(server, "services")
+            threading.Event().wait(0.05)
+            if watched_from(server, "services")[-1] == last:
+                break
+        assert watched_from(server, "services")[-1] == last
+        assert lists(server, "services") == 1
 
 
 def test_a_server_that_ends_watches_as_they_begin_is_not_asked_all_the_time(server: ApiServer) -> None:
@@ -575,6 +589,19 @@ def test_a_forgotten_version_calls_for_a_new_list(how: Any) -> None:
                 view.wait(lambda: len(view.replaced("services")) == 2)
             view.wait_in_step(server, "services")
             assert not view.reasons, "routine"
+
+
+@pytest.mark.parametrize("steady", [0, 1000], ids=["after a while", "at once"])
+def test_a_watch_that_falls_behind_is_routine(steady: int, server: ApiServer) -> None:
+    with follow(server, "services", pace=replace(QUICK, steady=steady)) as view:
+        view.wait_in_step(server, "services")
+        server.wait(lambda: server.watching("services") == 1)
+        with server.hold("services"):
+            server.put(service(1))
+            server.send(error_line(410), "services")
+            view.wait(lambda: len(view.replaced("services")) == 2)
+        view.wait_in_step(server, "services")
+        assert not view.reasons
 
 
 def test_a_server_whose_watches_are_all_expired_is_not_asked_all_the_time(server: ApiServer) -> None:
@@ -1045,6 +1072,49 @@ def test_an_exec_plugin_that_hangs_is_started_once(
         (tmp_path / "go").touch()
         view.wait_in_step(secure, "services")
         assert (tmp_path / "runs").read_text() == "x\n"
+
+
+LOGINS: list[tuple[Raw, str]] = [
+    ({"username": "admin", "password": "pw"}, f"Basic {base64.b64encode(b'admin:pw').decode()}"),
+    ({"auth-provider": {"name": "gcp", "config": {"access-token": "abc"}}}, "Bearer abc"),
+    ({"token": "ignored", "tokenFile": "token"}, "Bearer of-the-file"),
+    ({}, ""),
+]
+
+
+@pytest.mark.parametrize(("user", "header"), LOGINS, ids=["password", "provider", "token file", "nobody"])
+def test_other_ways_to_log_in(user: Raw, header: str, server: ApiServer, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(" of-the-file \n")
+    with follow_with(server.kubeconfig(tmp_path / "config", user)) as view:
+        view.wait_in_step(server, "services")
+        assert {one.authorization for one in server.requests} == {digest(header)}
+
+
+def test_a_provider_that_gives_nothing(server: ApiServer, tmp_path: Path) -> None:
+    path = server.kubeconfig(tmp_path / "config", {"auth-provider": {"name": "oidc", "config": {"id-token": "x.y"}}})
+    with follow_with(path) as view:
+        view.wait_for_reason("credentials cannot be had")
+        server.kubeconfig(path)
+        view.wait_in_step(server, "services")
+
+
+def test_a_proxy(server: ApiServer, tmp_path: Path) -> None:
+    # for a server without TLS a proxy is sent the same requests, only with the whole URL: the double plays both
+    path = server.kubeconfig(tmp_path / "config")
+    edited(path, server="http://cluster.invalid:80", proxy_url=server.url)
+    with follow_with(path) as view:
+        view.wait_in_step(server, "services")
+
+
+def test_connections_notice_that_the_other_side_is_gone(server: ApiServer) -> None:
+    with follow(server, "services") as view:
+        view.wait_in_step(server, "services")
+        server.wait(lambda: server.watching("services") == 1)
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        established = "01"
+        timers = [row[5] for row in rows if row[2].endswith(f":{server.port:04X}") and row[3] == established]
+        assert timers
+        assert all(timer.startswith("02:") for timer in timers), "the keepalive timer runs"
 
 
 # What is said where nothing works -------------------------------------------------------------------------------------

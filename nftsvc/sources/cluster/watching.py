@@ -94,7 +94,8 @@ class ResourceSource:
             self._do_without(receiver, fault)
             await asyncio.sleep(self._pace.absent * (1 + self._random()) / 2)
             return
-        routine = isinstance(fault, Cut) if self._steady else fault.status == GONE and not self._backoff.failures
+        cut_after_a_while = self._steady and isinstance(fault, Cut)
+        routine = cut_after_a_while or (fault.status == GONE and not self._backoff.failures)
         if not routine:
             self._told_broken = True
             receiver.broken(self.name, str(fault))
