@@ -31,22 +31,25 @@ _Endpoints = frozenset[tuple[Address, int]]
 
 
 def stale_frontends(
-    old: Iterable[ServicePlan], new: Iterable[ServicePlan], found: Ruleset | None = None
+    old: Iterable[ServicePlan],
+    new: Iterable[ServicePlan],
+    found: Ruleset | None = None,
+    owed: Iterable[UdpFrontend] = (),
 ) -> tuple[UdpFrontend, ...]:
     """Return the frontends that an endpoint has left, that had none before, or that are gone; sorted.
 
-    `found` is what the kernel had where nobody remembers the plans that it was made from.
+    `found` is what the kernel had where nobody remembers the plans that it was made from. `owed` are frontends that
+    were returned earlier and have not been looked at yet: they are among the result, with the endpoints of now.
     """
     before = _serving(old) if found is None else {**_listed(found), **_serving(old)}
     after = _serving(new)
     none: _Endpoints = frozenset()
-    stale = [
-        UdpFrontend(*key, endpoints)
-        for key in before.keys() | after.keys()
-        for endpoints in (after.get(key, none),)
-        if before.get(key, none) - endpoints or bool(endpoints) > bool(before.get(key, none))
-    ]
-    return tuple(sorted(stale, key=_order))
+    stale = {(one.family, one.address, one.port): one.endpoints for one in owed}
+    for key in before.keys() | after.keys():
+        was, becomes = before.get(key, none), after.get(key, none)
+        if key in stale or was - becomes or bool(becomes) > bool(was):
+            stale[key] = becomes
+    return tuple(sorted((UdpFrontend(*key, endpoints) for key, endpoints in stale.items()), key=_order))
 
 
 def _order(one: UdpFrontend) -> tuple[str, bytes, int]:

@@ -5,7 +5,6 @@ What is in it does not depend on the order in which it came. Next in the route: 
 `nftsvc.endpoints`, which answer what a Service's endpoints are.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
@@ -81,7 +80,7 @@ class State:
         self._pods: dict[str, dict[str, Pod]] = {}
         self._labelled: dict[tuple[str, str, str], dict[str, Pod]] = {}
         self._cidrs: dict[str, ServiceCIDR] = {}
-        self._names: dict[str, set[str]] = defaultdict(set)
+        self._names: dict[str, dict[str, None]] = {}
 
     @classmethod
     def of(cls, objects: Iterable[KubernetesObject]) -> "State":
@@ -187,7 +186,7 @@ class State:
         touched = NOTHING
         match ref.kind:
             case Service.KIND:
-                self._names[ref.namespace].discard(ref.name)
+                _take_out(self._names, *name)
                 touched = _if(self.services.pop(key, None) is not None, Touched(frozenset((key,))))
             case EndpointSlice.KIND:
                 touched = self._drop_slice(name)
@@ -207,7 +206,7 @@ class State:
 
     def _put_service(self, service: Service) -> Touched:
         key = ServiceKey(service.namespace, service.name)
-        self._names[key.namespace].add(key.name)
+        self._names.setdefault(key.namespace, {})[key.name] = None
         return _if(_set(self.services, key, service), Touched(frozenset((key,))))
 
     def _put_slice(self, one: EndpointSlice) -> Touched:
@@ -225,30 +224,26 @@ class State:
         key = self._service_of_slice.pop(name, None)
         if key is None:
             return NOTHING
-        group = self._slices[key]
-        del group[name[1]]
-        if not group:
-            del self._slices[key]
+        _take_out(self._slices, key, name[1])
         return Touched(frozenset((key,)))
 
     def _put_pod(self, namespace: str, name: str, pod: Pod | None) -> Touched:
         """Put a Pod, or take it out, and say which Services choose it or have chosen it."""
-        group = self._pods.setdefault(namespace, {})
-        before = group.get(name)
+        before = self._pods.get(namespace, {}).get(name)
         if pod == before:
             return NOTHING
         for label in before.labels.items() if before is not None else ():
-            del self._labelled[namespace, *label][name]
-        group.pop(name, None)
+            _take_out(self._labelled, (namespace, *label), name)
+        _take_out(self._pods, namespace, name)
         if pod is not None:
-            group[name] = pod
+            self._pods.setdefault(namespace, {})[name] = pod
             for key, value in pod.labels.items():
                 self._labelled.setdefault((namespace, key, value), {})[name] = pod
         labels = [one.labels for one in (before, pod) if one is not None]
         return Touched(frozenset(key for key in self._choosing(namespace) if any(map(self._selects(key), labels))))
 
     def _choosing(self, namespace: str) -> Iterable[ServiceKey]:
-        return (ServiceKey(namespace, name) for name in self._names[namespace])
+        return (ServiceKey(namespace, name) for name in self._names.get(namespace, ()))
 
     def _selects(self, key: ServiceKey) -> "_Selects":
         spec = self.services[key].spec
@@ -275,6 +270,14 @@ def _set(group: dict[_Key, _Item], key: _Key, value: _Item) -> bool:
         return False
     group[key] = value
     return True
+
+
+def _take_out(groups: dict[_Key, dict[str, _Item]], key: _Key, name: str) -> None:
+    """Take a name out of a group, if it is there, and the group where that was all of it."""
+    group = groups.get(key, {})
+    group.pop(name, None)
+    if not group:
+        groups.pop(key, None)
 
 
 def _by_name(group: Mapping[str, _Item]) -> tuple[_Item, ...]:

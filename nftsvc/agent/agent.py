@@ -20,8 +20,9 @@ from nftsvc.agent.health import is_healthy
 from nftsvc.agent.inbox import Inbox
 from nftsvc.agent.listener import BindAddress
 from nftsvc.agent.log import event
-from nftsvc.agent.loop import Outcome, Pace, SyncLoop
+from nftsvc.agent.loop import Outcome, SyncLoop
 from nftsvc.agent.metrics import Metrics
+from nftsvc.agent.options import Pace
 from nftsvc.agent.pages import Pages, serve
 from nftsvc.agent.service_health import EVERYWHERE, ServiceHealth
 from nftsvc.agent.status import NoLocalEndpoints, Programmed, Status

@@ -14,6 +14,7 @@ from datetime import datetime
 
 from nftsvc.agent.inbox import Inbox, Taken
 from nftsvc.agent.log import log_pass
+from nftsvc.agent.options import Pace
 from nftsvc.agent.status import Drift, PassKind, PassReport
 from nftsvc.errors import KernelRefused
 from nftsvc.events import Event, Put
@@ -25,14 +26,6 @@ _log = logging.getLogger(__name__)
 
 _MOST_RETRY_SECONDS = 30.0
 _FIRST_RETRY_SECONDS = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """Seconds: the least between two passes under load, and after which everything is verified."""
-
-    minimum: float = 0.02
-    verify: float = 3600.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,15 +3,16 @@
 import asyncio
 import logging
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from nftsvc.agent.agent import Agent, Announcer, Conduct, Surroundings
 from nftsvc.agent.listener import BindAddress
 from nftsvc.agent.log import event
-from nftsvc.agent.loop import Pace
+from nftsvc.agent.options import ClusterAccess, Options
 from nftsvc.configuration import AgentSettings, Listen
 from nftsvc.errors import KernelError, Occupied, Problem
 from nftsvc.kernel import Kernel
@@ -24,40 +25,11 @@ from nftsvc.sources.directory import DirectorySource
 from nftsvc.sources.source import Source
 from nftsvc.state import State
 from nftsvc.sync import Follower
-from nftsvc.values import FAMILIES, Family
+from nftsvc.values import Family
 
 _log = logging.getLogger(__name__)
 
 _IPV6 = Path("/proc/net/if_inet6")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What the user said.
-
-    `node` is "" where nobody said which one it is: in manifests that is then the only Node, in a cluster the host's
-    name. With `manifests` there is no cluster; else it is that of `kubeconfig` and `context` or of the Pod that this is
-    in, with `server` in the place of its API server. `settings` are those of kube-proxy's configuration or its
-    defaults, `tune` says that conntrack and the OOM score are to be set as they want. `takeover` says that what
-    kube-proxy has left is to be removed once our own is in place.
-    """
-
-    node: str = ""
-    families: tuple[Family, ...] = FAMILIES
-    overrides: tuple[str, ...] = ()
-    templates: Path | None = None
-    manifests: Path | None = None
-    kubeconfig: Path | None = None
-    context: str | None = None
-    server: str | None = None
-    with_endpoints: bool = False
-    settings: AgentSettings = field(default_factory=AgentSettings)
-    pace: Pace = field(default_factory=Pace)
-    sync_period: float = 30.0
-    healthz: Listen | None = None
-    metrics: Listen | None = None
-    tune: bool = False
-    takeover: bool = False
 
 
 async def run_agent(options: Options, now: Callable[[], float]) -> None:
@@ -71,13 +43,15 @@ async def run_agent(options: Options, now: Callable[[], float]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     options = replace(options, families=_possible(options.families))
+    if not options.node and options.manifests is None:
+        options = replace(options, node=socket.gethostname().strip().lower())
     with Kernel() as kernel:
         await asyncio.to_thread(kernel.preflight, options.families)
         if not options.takeover:
             await asyncio.to_thread(_require_nobody_else)
-        if options.tune:
-            await asyncio.to_thread(_tune, options.settings)
         async with _opened(options) as (sources, announcer):
+            if options.tune:
+                await asyncio.to_thread(_tune, options.settings)
             follower = Follower(kernel, Renderer(options.templates), _settings_of(options))
             surroundings = Surroundings(
                 now=now, announcer=announcer, first_synced=_take_over if options.takeover else lambda: None
@@ -91,7 +65,8 @@ async def _opened(options: Options) -> AsyncIterator[tuple[Sequence[Source], Ann
     if options.manifests is not None:
         yield (DirectorySource(options.manifests),), None
         return
-    async with open_cluster(options.kubeconfig, options.context, options.server) as cluster:
+    access = options.cluster or ClusterAccess()
+    async with open_cluster(access.kubeconfig, access.context, access.server) as cluster:
         for warning in cluster.warnings:
             event(_log, logging.WARNING, "unsafe", what=warning)
         yield cluster.sources(options.node, with_endpoints=options.with_endpoints), cluster

@@ -73,10 +73,13 @@ class Progress:
 
 
 class _CountingDoor:
-    """A door, with an eye on what goes through it."""
+    """A door, with an eye on what goes through it; `first` is what the first look found, while it `remembers`."""
+
+    first: Ruleset | None
 
     def __init__(self, door: Door) -> None:
         self.door = door
+        self.remembers, self.first = True, None
         self.reset()
 
     def reset(self) -> None:
@@ -96,7 +99,10 @@ class _CountingDoor:
         return self.door.present()
 
     def read(self, families: tuple[Family, ...] = FAMILIES) -> Ruleset:
-        return self.door.read(families)
+        found = self.door.read(families)
+        if self.remembers and self.first is None:
+            self.first = found
+        return found
 
     def read_sets(self, names: Mapping[Family, Collection[str]]) -> Ruleset:
         return self.door.read_sets(names)
@@ -123,13 +129,13 @@ class Follower:
         self._renderer = renderer
         self._settings_of = settings_of
         self._limit = limit
+        self._settings: NodeSettings | None = None
         self._planner: Planner | None = None
         self._wanted: Wanted | None = None
         self._touched = NOTHING
         self._suspicion: Suspicion | None = None
         self._known = False
-        self._adopted = False
-        self._owed: dict[tuple[Family, str | None, int], UdpFrontend] = {}
+        self._owed: tuple[UdpFrontend, ...] = ()
         self._left_out: dict[ServiceKey, str] = {}
         self._warnings: tuple[Problem, ...] = ()
         self.account = Account()
@@ -189,7 +195,7 @@ class Follower:
 
         `verify` asks for a comparison of everything with what the kernel has, whether or not anything is suspected.
         """
-        touched, self._touched = self._touched, NOTHING
+        touched = self._touched
         suspicion, self._suspicion = self._suspicion, None
         self._door.reset()
         kind, services = PassKind.FIRST, 0
@@ -205,12 +211,12 @@ class Follower:
             else:
                 services = self._everything(settings, touched)
         except NftsvcError as error:
-            if self._planner is None:
-                self._touched |= touched
             self._known = False
             if isinstance(error, KernelRefused) and kind is PassKind.RETRY:
                 self._leave_out(error)
             return self._progress(kind, services, error)
+        if kind not in (PassKind.FIRST, PassKind.CHANGE) and self._door.transactions:
+            self._owe((), self.plans.values())  # flows begun while something was missing lead to nobody
         self._known = True
         return self._progress(kind, services)
 
@@ -219,30 +225,31 @@ class Follower:
         self._planner = self._wanted = None
         self._touched = self._touched | Touched(node=True, everything=True)
         self._known = False
+        self._door.remembers = True
         self.account = Account()
         return self._progress(PassKind.RETRY, 0, NftsvcError(f"a bug: {type(error).__name__}: {error}"))
 
     def _progress(self, kind: PassKind, services: int, error: NftsvcError | None = None) -> Progress:
         stale: tuple[UdpFrontend, ...] = ()
         if error is None:
-            stale, self._owed = tuple(self._owed.values()), {}
+            stale, self._owed = self._owed, ()
         door = self._door
         counts = (services, door.added, door.removed, door.transactions, door.operations, door.bytes)
         return Progress(kind, *counts, stale, error)
 
     def _new_settings(self, touched: Touched) -> NodeSettings:
         """Return the settings to go by: the old ones where what has changed makes none."""
-        if self._planner is not None and not touched.node:
-            return self._planner.settings
+        if self._settings is not None and not touched.node:
+            return self._settings
         try:
-            settings = self._settings_of(self.state)
+            self._settings = self._settings_of(self.state)
         except UsageError as error:
-            if self._planner is None:
+            if self._settings is None:
                 raise
             self._settings_problem = (Problem(str(error)),)
-            return self._planner.settings
-        self._settings_problem = ()
-        return settings
+        else:
+            self._settings_problem = ()
+        return self._settings
 
     def _kind(self, settings: NodeSettings, touched: Touched, suspicion: Suspicion | None, *, verify: bool) -> PassKind:
         if self._planner is None or self._wanted is None:
@@ -264,9 +271,10 @@ class Follower:
         assert self._planner is not None  # noqa: S101 - said by the kind of pass
         assert self._wanted is not None  # noqa: S101
         replanned = self._planner.update(self.state, touched.services, self._left_out)
+        self._touched = NOTHING
         self.account.change(*replanned)
         if sorted(replanned.old, key=_service) != sorted(replanned.new, key=_service):
-            self._owe(stale_frontends(*replanned))
+            self._owe(*replanned)
             part = self._wanted.change(*replanned)
             if part.records_in_doubt:
                 self._send(self._wanted.without_stale_records(part.before, part, self._records()))
@@ -275,9 +283,9 @@ class Follower:
                 self._send(part)
         return len(replanned.new)
 
-    def _owe(self, stale: Iterable[UdpFrontend]) -> None:
+    def _owe(self, old: Iterable[ServicePlan], new: Iterable[ServicePlan], found: Ruleset | None = None) -> None:
         """Remember the frontends whose flows are to be looked at once the kernel has what is wanted."""
-        self._owed.update(((one.family, one.address, one.port), one) for one in stale)
+        self._owed = stale_frontends(old, new, found, self._owed)
 
     def _records(self) -> Ruleset:
         """Return what packets have recorded: of each client the endpoint it had."""
@@ -316,10 +324,11 @@ class Follower:
             replanned = Replanned(tuple(before.plans.values()) if before is not None else (), new)
         else:
             self._planner = before
-            replanned = before.update(self.state, touched.services, self._left_out)
+            replanned = before.update(self.state, touched.services | self._left_out.keys(), self._left_out)
+        self._touched = NOTHING
         self.account.change(*replanned)
-        if self._adopted:
-            self._owe(stale_frontends(*replanned))
+        if not self._door.remembers:
+            self._owe(*replanned)
         plan = self._planner.plan()
         self._warnings = tuple(one for one in plan.problems if one.ref is None)
         self._wanted = None
@@ -327,9 +336,10 @@ class Follower:
         self._door.count(done.changes)
         plans = self._planner.plans.values()
         self._wanted = Wanted(settings, done.wanted, plans)
-        if not self._adopted:
-            self._owe(stale_frontends((), plans, done.found))
-            self._adopted = True
+        if self._door.remembers:
+            for found in (self._door.first, done.found):
+                self._owe((), plans, found)
+            self._door.remembers, self._door.first = False, None
         return len(replanned.new)
 
     # Services that the kernel refuses ---------------------------------------------------------------------------------
@@ -339,7 +349,6 @@ class Follower:
         key = _named(refusal.source)
         if key is not None and key in self.state.services:
             self._left_out[key] = refusal.reason
-            self._touched |= Touched(frozenset((key,)))
 
 
 def _service(plan: ServicePlan) -> ServiceKey:
