@@ -5,6 +5,7 @@ sources -> Inbox -> SyncLoop -> Follower -> kernel
 """
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -250,6 +251,7 @@ class Agent:
             self._checks_changed.set()
         self._cleaner.add(outcome.progress.stale)
         if first:
+            gc.freeze()  # what is there now stays; looking through it again and again makes passes late
             self._synced.set()
             self._notifier.ready()
         self._notifier.status(f"{account.services} Services, {account.endpoints} endpoints in the kernel")

@@ -5,7 +5,7 @@ Nothing is handed out before every source has said what there is.
 
 import asyncio
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -58,6 +58,7 @@ class Inbox:
         self._failed = failed
         self._status = {one.name: SourceStatus(one.name, since=now()) for one in sources}
         self._missing = {one.name: set(one.kinds) for one in sources}
+        self._known: dict[str, dict[str, set[ObjectRef]]] = {one.name: defaultdict(set) for one in sources}
         self._lists: dict[type[KubernetesObject], Replaced] = {}
         self._events: dict[ObjectRef, Put | Removed] = {}
         self._read_at: list[float] = []
@@ -84,19 +85,28 @@ class Inbox:
 
     def deliver(self, batch: Batch) -> None:
         """Take what a source found out."""
+        known = self._known[batch.source]
         for one in batch.events:
-            if isinstance(one, Replaced):
-                self._missing[batch.source].discard(one.kind)
-                self._lists[one.kind] = one
-                self._events = {ref: event for ref, event in self._events.items() if ref.kind != one.kind.KIND}
-            else:
-                self._events[one.ref if isinstance(one, Removed) else one.object.ref] = one
+            match one:
+                case Replaced():
+                    self._missing[batch.source].discard(one.kind)
+                    self._lists[one.kind] = one
+                    self._events = {ref: event for ref, event in self._events.items() if ref.kind != one.kind.KIND}
+                    known[one.kind.KIND] = {each.ref for each in one.objects}
+                case Put():
+                    ref = one.object.ref
+                    self._events[ref] = one
+                    known[ref.kind].add(ref)
+                case Removed():
+                    self._events[one.ref] = one
+                    known[one.ref.kind].discard(one.ref)
         complete = not self._missing[batch.source]
         before = self._status[batch.source]
         self._status[batch.source] = replace(
             before,
             complete=complete,
             broken="",
+            objects=sum(map(len, known.values())),
             since=before.since if not before.broken and before.complete == complete else self._now(),
             problems=batch.problems,
         )

@@ -172,6 +172,35 @@ def test_every_address_is_either_canonical_or_one_of_the_refused_kinds(
         assert Address.parse(address.exploded.upper()) == str(address)
 
 
+@settings(max_examples=500, deadline=None, derandomize=True, database=None)
+@given(
+    st.one_of(
+        st.from_regex(r"[0-9]{1,3}(\.[0-9]{1,3}){3}", fullmatch=True),
+        st.tuples(*[st.sampled_from((0, 1, 9, 10, 99, 127, 169, 199, 223, 224, 240, 254, 255, 256))] * 4).map(
+            lambda octets: ".".join(map(str, octets))
+        ),
+    )
+)
+def test_an_ipv4_address_is_taken_or_refused_as_the_standard_library_sees_it(text: str) -> None:
+    octets = [int(part) for part in text.split(".")]
+    wanted = None
+    if max(octets) < 256:
+        address = ipaddress.IPv4Address(bytes(octets))
+        special = (
+            address.is_loopback,
+            address.is_link_local,
+            address.is_multicast,
+            octets == [255] * 4,
+            octets[0] == 0,
+        )
+        wanted = None if any(special) else str(address)
+    try:
+        found: str | None = str(Address.parse(text))
+    except ValueError:
+        found = None
+    assert found == wanted
+
+
 @given(st.lists(st.ip_addresses(v=6), min_size=2, max_size=5) | st.lists(st.ip_addresses(v=4), min_size=2, max_size=5))
 @settings(max_examples=100, derandomize=True, deadline=None)
 def test_addresses_of_one_family_are_ordered_by_number(
