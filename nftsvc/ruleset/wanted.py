@@ -29,7 +29,9 @@ class Part(NamedTuple):
     def records_in_doubt(self) -> bool:
         """Whether clients may be on record (session affinity) with endpoints that they must not come back to."""
         return any(
-            in_doubt(self.before.tables[family].elements, table.elements) for family, table in self.after.tables.items()
+            in_doubt(self.before.tables[family].elements, table.elements)
+            for family, table in self.after.tables.items()
+            if family in self.before.tables
         )
 
 
@@ -58,6 +60,15 @@ class Wanted:
             before[family], after[family] = table.change(plans, needs)
         return Part(Ruleset(before), Ruleset(after))
 
+    def against(self, found: Ruleset) -> Part:
+        """Return what leads from what was found in the kernel to the whole ruleset, and keeps records that may stay."""
+        after: dict[Family, Table] = {}
+        for family, table in self.ruleset.tables.items():
+            listed = found.tables[family].elements if family in found.tables else {}
+            kept = kept_records(family, listed, table.elements, (listed, table.elements))
+            after[family] = replace(table, elements={**table.elements, **kept})
+        return Part(found, Ruleset(after))
+
     def without_stale_records(self, start: Ruleset, part: Part, found: Ruleset) -> Part:
         """Return what leads from `start` to the part's outcome, and takes stale records out of those found.
 
@@ -66,7 +77,7 @@ class Wanted:
         before: dict[Family, Table] = {}
         after: dict[Family, Table] = {}
         for family, table in part.after.tables.items():
-            old, begin = part.before.tables[family], start.tables[family]
+            old, begin = part.before.tables.get(family, table), start.tables[family]
             listed = found.tables[family].elements if family in found.tables else {}
             records = {name: elements for name, elements in listed.items() if name in AFFINITY_MAPS}
             kept = kept_records(family, records, self._tables[family].value.elements, (old.elements, table.elements))

@@ -329,18 +329,36 @@ class Follower:
         self.account.change(*replanned)
         if not self._door.remembers:
             self._owe(*replanned)
-        plan = self._planner.plan()
+        if self._wanted is not None and self._planner is before:
+            self._wanted.change(*replanned)
+            self._compare(self._wanted)
+        else:
+            self._make_anew(self._planner)
+        return len(replanned.new)
+
+    def _make_anew(self, planner: Planner) -> None:
+        """Make the whole ruleset from the plans, with the slots that the kernel has, and send the difference."""
+        plan = planner.plan()
         self._warnings = tuple(one for one in plan.problems if one.ref is None)
         self._wanted = None
         done = synchronise(self._door, plan, self._renderer, self._limit)
         self._door.count(done.changes)
-        plans = self._planner.plans.values()
-        self._wanted = Wanted(settings, done.wanted, plans)
+        plans = planner.plans.values()
+        self._wanted = Wanted(plan.settings, done.wanted, plans)
         if self._door.remembers:
             for found in (self._door.first, done.found):
                 self._owe((), plans, found)
             self._door.remembers, self._door.first = False, None
-        return len(replanned.new)
+
+    def _compare(self, wanted: Wanted) -> None:
+        """Compare the ruleset that is wanted with all that the kernel has, and send the difference."""
+        families = tuple(wanted.ruleset.tables)
+        part = wanted.against(self._door.read(families))
+        if compare(*part).structure:
+            self._door.preflight(families)
+        self._send(part)
+        if part.records_in_doubt:
+            self._send(wanted.without_stale_records(part.after, part, self._records()))
 
     # Services that the kernel refuses ---------------------------------------------------------------------------------
 
