@@ -13,7 +13,8 @@ from tests.support.cases import all_cases
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-COMMANDS = ("render", "check", "apply", "explain", "clean", "demo")
+COMMANDS = ("run", "render", "check", "apply", "explain", "clean", "demo", "config")
+SUBCOMMANDS = {"config": ("explain",)}
 
 
 def shown(text: str) -> list[tuple[str, str]]:
@@ -67,7 +68,7 @@ def test_readme_lists_every_command_and_exit_code() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_options_named_in_the_readme_exist(command: str) -> None:
-    text = run_help(command)
+    text = "".join(run_help(command, *one) for one in [(), *((one,) for one in SUBCOMMANDS.get(command, ()))])
     for line in README.splitlines():
         if f"nftsvc {command}" in line:
             for option in re.findall(r"--[a-z-]+", line):
@@ -75,7 +76,7 @@ def test_options_named_in_the_readme_exist(command: str) -> None:
 
 
 def test_readme_counts_the_cases() -> None:
-    (number,) = re.findall(r"(\d+) folders of manifests", README)
+    (number,) = re.findall(r"(\d+)\s+folders of manifests", README)
     assert int(number) == len(all_cases())
 
 
@@ -108,11 +109,31 @@ def test_architecture_has_the_layers_that_are_enforced() -> None:
     assert named == order
 
 
-def test_tests_named_in_the_docs_exist() -> None:
-    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "docs" / "kernel.md").read_text())
-    assert named
-    for file, test in named:
+@pytest.mark.parametrize("document", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.stem)
+def test_tests_named_in_the_docs_exist(document: Path) -> None:
+    for file, test in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", document.read_text()):
         assert f"\ndef {test}(" in (ROOT / file).read_text(), f"{file}::{test}"
+
+
+def test_what_we_learned_about_the_kernel_is_tested() -> None:
+    text = (ROOT / "docs" / "kernel.md").read_text().partition("## What we learned")[2]
+    rows = [line for line in text.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 20
+    for row in rows:
+        assert re.search(r"`tests/[\w/]+\.py::\w+` \|$", row), row
+
+
+def test_anchors_lead_to_headings() -> None:
+    for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", document.read_text()):
+            text = ((document.parent / target) if target else document).read_text()
+            headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+            assert anchor in {_anchor(one) for one in headings}, f"{document}: {target}#{anchor}"
+
+
+def _anchor(heading: str) -> str:
+    """Return what a heading is linked by, as GitHub makes it."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
 def test_links_lead_somewhere() -> None:

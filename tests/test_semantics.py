@@ -3,7 +3,7 @@
 import copy
 import re
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -11,15 +11,20 @@ import msgspec
 import pytest
 
 from nftsvc.decode import decode
+from nftsvc.events import Put, Replaced
 from nftsvc.explain import Outcome, Packet, explain
-from nftsvc.objects import KINDS
-from nftsvc.plan import make_plan
+from nftsvc.flows import UdpFrontend, stale_frontends
+from nftsvc.objects import KINDS, EndpointSlice, KubernetesObject, Node, Service
+from nftsvc.plan import HealthCheck, Planner, ServicePlan, make_plan
+from nftsvc.render import Renderer
 from nftsvc.ruleset import Ruleset, make_ruleset
-from nftsvc.settings import NodeSettings
-from nftsvc.state import State
+from nftsvc.settings import NodeSettings, settings_for
+from nftsvc.state import ServiceKey, State
+from nftsvc.sync import Follower, PassKind
 from nftsvc.values import Address, Family, Port, Protocol
 from tests.support.builders import Raw, decoded, endpoint_slice, plan_of, service
 from tests.support.cases import all_cases
+from tests.support.doors import ModelDoor
 from tests.support.packets import packets_of
 
 ROOT = Path(__file__).parents[1]
@@ -45,16 +50,18 @@ class Row(NamedTuple):
 
 
 def rows_of(text: str) -> list[Row]:
-    """Return the rows of the only table with COLUMNS. AssertionError says what is wrong with its form."""
+    """Return the rows of all tables with COLUMNS. AssertionError says what is wrong with their form."""
     lines = text.splitlines()
     cells = [tuple(cell.strip() for cell in line.strip().strip("|").split("|")) for line in lines]
-    (start,) = (number for number, found in enumerate(cells) if found == COLUMNS)
+    starts = [number for number, found in enumerate(cells) if found == COLUMNS]
+    assert starts, f"no table has the columns {COLUMNS}"
     rows = []
-    for number, line in enumerate(lines[start + 2 :], start=start + 2):
-        if not line.startswith("|"):
-            break
-        assert len(cells[number]) == len(COLUMNS), f"line {number + 1} has {len(cells[number])} cells"
-        rows.append(Row(*cells[number]))
+    for start in starts:
+        for number, line in enumerate(lines[start + 2 :], start=start + 2):
+            if not line.startswith("|"):
+                break
+            assert len(cells[number]) == len(COLUMNS), f"line {number + 1} has {len(cells[number])} cells"
+            rows.append(Row(*cells[number]))
     return rows
 
 
@@ -124,7 +131,8 @@ def test_everything_that_the_table_names_is_there() -> None:
 
 
 def test_every_field_that_is_decoded_has_its_place_in_the_table() -> None:
-    said = {word for row in rows_of(TEXT) for word in re.findall(r"\w+", f"{row.name} {row.effect}")}
+    texts = [f"{row.name} {row.effect}" for row in rows_of(TEXT)]
+    said = {word for text in texts for form in (r"\w+", r"`([^`]+)`") for word in re.findall(form, text)}
     fields = {field for kind in KINDS for field in _fields(kind)}
     assert len(fields) > 50
     assert fields - said == set()
@@ -239,8 +247,13 @@ def test_row_with_a_cell_too_many_is_told(root: Path) -> None:
 
 def test_table_that_is_missing_or_has_other_columns_is_told(root: Path) -> None:
     for text in ("", table({}).replace("golden |", "case |", 1)):
-        with pytest.raises(ValueError, match="not enough values"):
+        with pytest.raises(AssertionError, match="no table has the columns"):
             complaints(text, root)
+
+
+def test_every_table_with_these_columns_is_looked_at(root: Path) -> None:
+    text = table({}) + table({"field": "`spec.b`", "golden": "100"})
+    assert complaints(text, root) == ["`spec.b`: '100' is not understood"]
 
 
 # what has no case of its own ------------------------------------------------------------------------------------------
@@ -260,6 +273,13 @@ ENDPOINTS: Raw = {
     "metadata": {"name": "web", "namespace": "shop"},
     "subsets": [{"addresses": [{"ip": "10.244.1.5"}], "ports": [{"port": 8080}]}],
 }
+NODE: Raw = {
+    "apiVersion": "v1",
+    "kind": "Node",
+    "metadata": {"name": "node-a"},
+    "status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.11"}]},
+}
+LEAVING = [{"key": "ToBeDeletedByClusterAutoscaler", "value": "1", "effect": "NoSchedule"}]
 _RANGES = "service.beta.kubernetes.io/load-balancer-source-ranges"
 _TRIGGER = "endpoints.kubernetes.io/last-change-trigger-time"
 _LEADER = "control-plane.alpha.kubernetes.io/leader"
@@ -276,9 +296,10 @@ def changed(document: Raw, path: Sequence[str | int], value: object) -> Raw:
 
 
 def made_of(document: Raw) -> Ruleset:
-    """Return the ruleset of a Service, slice or Endpoints, with the others that it takes."""
-    others = {"Service": [SLICE], "EndpointSlice": [WEB], "Endpoints": [WEB]}[document["kind"]]
-    return make_ruleset(plan_of(document, *others))
+    """Return the ruleset of a Service, slice, Endpoints or Node, with the others that it takes."""
+    others = {"Service": [SLICE, NODE], "EndpointSlice": [WEB, NODE], "Endpoints": [WEB, NODE], "Node": [WEB, SLICE]}
+    state = State.of(map(decoded, (document, *others[document["kind"]])))
+    return make_ruleset(make_plan(state, settings_for(state, None)))
 
 
 @pytest.mark.parametrize(
@@ -290,10 +311,8 @@ def made_of(document: Raw) -> Ruleset:
         (WEB, ["spec", "loadBalancerIP"], "203.0.113.9"),
         (WEB, ["spec", "loadBalancerClass"], "example.com/internal"),
         (WEB, ["spec", "allocateLoadBalancerNodePorts"], False),
-        (WEB, ["spec", "healthCheckNodePort"], 31999),
         (WEB, ["status", "loadBalancer", "ingress", 0, "hostname"], "web.example.com"),
         (WEB, ["status", "loadBalancer", "ingress", 0, "ports"], [{"port": 81, "protocol": "TCP"}]),
-        (SLICE, ["metadata", "annotations", _TRIGGER], "2026-01-01T00:00:00Z"),
         (SLICE, ["endpoints", 0, "hostname"], "web-1"),
         (SLICE, ["endpoints", 0, "zone"], "zone-b"),
         (SLICE, ["endpoints", 0, "targetRef"], {"kind": "Pod", "name": "web-1"}),
@@ -311,15 +330,63 @@ def test_what_is_not_read_changes_nothing(document: Raw, path: list[str | int], 
 @pytest.mark.parametrize(
     ("document", "path", "value"),
     [
+        (WEB, ["spec", "healthCheckNodePort"], 31999),
+        (SLICE, ["metadata", "annotations", _TRIGGER], "2026-01-01T00:00:00Z"),
+        (NODE, ["metadata", "deletionTimestamp"], "2026-01-01T00:00:00Z"),
+        (NODE, ["spec", "taints"], LEAVING),
+    ],
+    ids=lambda value: str(value[-1]) if isinstance(value, list) else None,
+)
+def test_what_is_read_for_something_else_changes_no_rule(document: Raw, path: list[str | int], value: object) -> None:
+    other = changed(document, path, value)
+    assert decoded(other) != decoded(document)
+    assert made_of(other) == made_of(document)
+
+
+@pytest.mark.parametrize(
+    ("document", "path", "value"),
+    [
         (WEB, ["spec", "externalTrafficPolicy"], "Cluster"),
         (WEB, ["status", "loadBalancer", "ingress", 0, "ip"], "203.0.113.9"),
         (SLICE, ["endpoints", 0, "conditions", "ready"], False),
         (ENDPOINTS, ["subsets", 0, "ports", 0, "port"], 8081),
+        (NODE, ["status", "addresses", 0, "address"], "192.0.2.12"),
     ],
     ids=lambda value: str(value[-1]) if isinstance(value, list) else None,
 )
 def test_what_is_read_changes_something(document: Raw, path: list[str | int], value: object) -> None:
     assert made_of(changed(document, path, value)) != made_of(document)
+
+
+@pytest.mark.parametrize(
+    ("change", "checks"),
+    [
+        ({}, (HealthCheck(ServiceKey("shop", "web"), 31999, {Family.IPV4: 2, Family.IPV6: 0}),)),
+        ({"type": "NodePort"}, ()),
+        ({"externalTrafficPolicy": "Cluster"}, ()),
+        ({"healthCheckNodePort": 0}, ()),
+    ],
+    ids=str,
+)
+def test_health_checks_are_for_load_balancers_with_policy_local(change: Raw, checks: tuple[HealthCheck, ...]) -> None:
+    document = {**WEB, "spec": {**WEB["spec"], "healthCheckNodePort": 31999, **change}}
+    elsewhere = endpoint_slice("web", ["10.244.2.5"], node="node-b", suffix="2")
+    assert plan_of(document, SLICE, elsewhere).health_checks == checks
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "leaving"),
+    [
+        (["metadata", "deletionTimestamp"], "2026-01-01T00:00:00Z", True),
+        (["spec", "taints"], LEAVING, True),
+        (["spec", "taints"], [{"key": "node.kubernetes.io/not-ready", "effect": "NoExecute"}], False),
+        (["spec", "unschedulable"], True, False),
+    ],
+)
+def test_nodes_that_leave_are_told_by_deletion_and_taint(path: list[str], value: object, leaving: bool) -> None:
+    node = decoded(changed(NODE, path, value))
+    assert isinstance(node, Node)
+    assert node.leaving is leaving
 
 
 def test_slice_port_of_zero_is_refused() -> None:
@@ -353,3 +420,80 @@ def test_no_rule_accepts_anything_or_looks_for_invalid_packets() -> None:
     for case in all_cases():
         words = re.sub(r'"[^"]*"|policy accept;', "", case.expected().get("ruleset.nft", ""))
         assert not re.search(r"\b(accept|invalid)\b", words), case.name
+
+
+# what the agent does --------------------------------------------------------------------------------------------------
+
+DNS = service("dns", ["10.96.0.10"], [{"port": 53, "protocol": "UDP", "nodePort": 30053}], type="NodePort")
+DNS_SLICE = endpoint_slice("dns", ["10.244.1.5", "10.244.1.6"], [{"port": 5353, "protocol": "UDP"}])
+_FIRST, _SECOND = (Address("10.244.1.5"), 5353), (Address("10.244.1.6"), 5353)
+_CLUSTER_IP, _NODE_PORT, _EXTERNAL = ("10.96.0.10", 53), (None, 30053), ("192.0.2.53", 53)
+_UNFIT = {"ready": False, "serving": False}
+
+
+def plans_of(documents: Iterable[Raw]) -> tuple[ServicePlan, ...]:
+    state = State.of(map(decoded, documents))
+    return Planner(settings_for(state, "node-a")).update(state, state.services).new
+
+
+def with_endpoint(number: int, **said: object) -> Raw:
+    return changed(DNS_SLICE, ["endpoints", number], {**DNS_SLICE["endpoints"][number], **said})
+
+
+def of_family(frontends: Iterable[UdpFrontend]) -> dict[tuple[str | None, int], set[tuple[Address, int]]]:
+    """Return the endpoints of each frontend; all are of one family."""
+    return {(one.address, one.port): set(one.endpoints) for one in frontends if one.family is Family.IPV4}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "stale"),
+    [
+        ([DNS, DNS_SLICE], [DNS, DNS_SLICE], {}),
+        ([DNS, DNS_SLICE], [DNS, with_endpoint(1, conditions=_UNFIT)], {_CLUSTER_IP: {_FIRST}, _NODE_PORT: {_FIRST}}),
+        ([DNS, DNS_SLICE], [DNS, with_endpoint(1, conditions={"ready": False})], {}),
+        ([DNS, DNS_SLICE], [DNS], {_CLUSTER_IP: set(), _NODE_PORT: set()}),
+        ([DNS], [DNS, DNS_SLICE], {_CLUSTER_IP: {_FIRST, _SECOND}, _NODE_PORT: {_FIRST, _SECOND}}),
+        ([DNS, with_endpoint(1, conditions=_UNFIT)], [DNS, DNS_SLICE], {}),
+        ([DNS, DNS_SLICE], [], {_CLUSTER_IP: set(), _NODE_PORT: set()}),
+        ([DNS, DNS_SLICE], [changed(DNS, ["spec", "ports", 0, "nodePort"], 0), DNS_SLICE], {_NODE_PORT: set()}),
+        ([changed(DNS, ["spec", "externalIPs"], ["192.0.2.53"]), DNS_SLICE], [DNS, DNS_SLICE], {_EXTERNAL: set()}),
+        ([DNS, DNS_SLICE], [changed(DNS, ["spec", "internalTrafficPolicy"], "Local"), DNS_SLICE], {}),
+        ([WEB, SLICE], [WEB], {}),
+    ],
+    ids=(
+        "nothing",
+        "an endpoint stops serving",
+        "an endpoint is not ready",
+        "the last endpoint goes",
+        "the first endpoint comes",
+        "another endpoint comes",
+        "the Service goes",
+        "the node port goes",
+        "an address goes",
+        "the policy changes",
+        "TCP",
+    ),
+)
+def test_which_udp_flows_are_stale(before: list[Raw], after: list[Raw], stale: Mapping[object, object]) -> None:
+    assert of_family(stale_frontends(plans_of(before), plans_of(after))) == stale
+
+
+def test_restart_makes_only_those_flows_stale_that_lead_to_what_has_gone() -> None:
+    found = make_ruleset(plan_of(DNS, DNS_SLICE))
+    assert stale_frontends((), plans_of([DNS, DNS_SLICE]), found) == ()
+    one_less = plans_of([DNS, with_endpoint(1, conditions=_UNFIT)])
+    assert of_family(stale_frontends((), one_less, found)) == {_CLUSTER_IP: {_FIRST}, _NODE_PORT: {_FIRST}}
+
+
+def all_there_is(kind: type[KubernetesObject], *documents: Raw) -> Replaced:
+    return Replaced(kind, tuple(map(decoded, documents)))
+
+
+def test_addresses_of_the_node_are_followed() -> None:
+    door = ModelDoor()
+    follower = Follower(door, Renderer(), lambda state: settings_for(state, None))
+    follower.take([all_there_is(Service, WEB), all_there_is(EndpointSlice, SLICE), all_there_is(Node, NODE)])
+    assert follower.step().kind is PassKind.FIRST
+    follower.take([Put(decoded(changed(NODE, ["status", "addresses", 0, "address"], "192.0.2.12")))])
+    assert follower.step().kind is PassKind.FULL
+    assert door.read().tables[Family.IPV4].elements["nodeport-ips"].keys() == {("192.0.2.12",)}

@@ -201,10 +201,13 @@ class Agent:
         """Take note of a pass; what it has computed may be read until the next one begins."""
         report, follower = outcome.report, self._follower
         failed = bool(report.error)
-        node = follower.state.nodes.get(self._conduct.node)
+        settings = follower.settings
+        name = self._conduct.node or (settings.name if settings is not None else None) or ""
+        node = follower.state.nodes.get(name)
         before = self._status
         self._status = replace(
             before,
+            node=name,
             last_good=before.last_good if failed else report,
             last_failed=report if failed else before.last_failed,
             passes=before.passes + 1,
@@ -246,7 +249,7 @@ class Agent:
             ),
         )
         self._settings = self._follower.settings
-        if account.health_checks != self._checks or first:
+        if account.health_checks or self._checks or first:  # each pass tries again what could not be had
             self._checks = account.health_checks
             self._checks_changed.set()
         self._cleaner.add(outcome.progress.stale)

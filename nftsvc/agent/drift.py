@@ -14,11 +14,14 @@ from nftsvc.values import Family
 
 _log = logging.getLogger(__name__)
 
+_RETRY_SECONDS = 30.0
+
 
 class DriftWatch:
     """Tells of what others do to our tables. `now` gives the time in seconds since 1970.
 
-    Without notifications (a kernel that does not let them be had) the agent goes on; everything is verified in time.
+    Without notifications (a kernel that does not let them be had) the agent goes on, and asks for them again and again;
+    everything is verified in time.
     """
 
     def __init__(
@@ -35,13 +38,24 @@ class DriftWatch:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        try:
-            monitor = await asyncio.to_thread(self._open)
-        except KernelError as error:
-            event(_log, logging.WARNING, "changes by others will be seen late", error=error)
-            return
+        failure = ""
+        while True:
+            try:
+                with await asyncio.to_thread(self._open) as monitor:
+                    if failure:  # nobody knows what has happened meanwhile
+                        self._suspect(Suspicion(), Drift("", 0, "may have changed something unseen", self._now()))
+                        failure = ""
+                    await self._read(monitor)
+            except KernelError as error:
+                if str(error) != failure:
+                    failure = str(error)
+                    event(_log, logging.WARNING, "changes by others will be seen late", error=error)
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _read(self, monitor: Monitor) -> None:
+        """Tell of what the monitor sees; KernelError when it sees nothing more."""
         loop = asyncio.get_running_loop()
-        ended = loop.create_future()
+        ended: asyncio.Future[None] = loop.create_future()
 
         def read() -> None:
             try:
@@ -52,15 +66,12 @@ class DriftWatch:
                 if not ended.done():
                     ended.set_exception(error)
 
-        with monitor:
-            loop.add_reader(monitor.fileno(), read)
+        loop.add_reader(monitor.fileno(), read)
+        try:
             read()
-            try:
-                await ended
-            except KernelError as error:
-                event(_log, logging.WARNING, "changes by others will be seen late", error=error)
-            finally:
-                loop.remove_reader(monitor.fileno())
+            await ended
+        finally:
+            loop.remove_reader(monitor.fileno())
 
     def _open(self) -> Monitor:
         monitor = Monitor(self._namespace)

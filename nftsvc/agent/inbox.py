@@ -83,30 +83,21 @@ class Inbox:
         """Whether every source has said what there is."""
         return self._complete.is_set()
 
+    async def opened(self) -> None:
+        """Wait until every source has said what there is."""
+        await self._complete.wait()
+
     def deliver(self, batch: Batch) -> None:
         """Take what a source found out."""
-        known = self._known[batch.source]
         for one in batch.events:
-            match one:
-                case Replaced():
-                    self._missing[batch.source].discard(one.kind)
-                    self._lists[one.kind] = one
-                    self._events = {ref: event for ref, event in self._events.items() if ref.kind != one.kind.KIND}
-                    known[one.kind.KIND] = {each.ref for each in one.objects}
-                case Put():
-                    ref = one.object.ref
-                    self._events[ref] = one
-                    known[ref.kind].add(ref)
-                case Removed():
-                    self._events[one.ref] = one
-                    known[one.ref.kind].discard(one.ref)
+            self._gather(batch.source, one)
         complete = not self._missing[batch.source]
         before = self._status[batch.source]
         self._status[batch.source] = replace(
             before,
             complete=complete,
             broken="",
-            objects=sum(map(len, known.values())),
+            objects=sum(map(len, self._known[batch.source].values())),
             since=before.since if not before.broken and before.complete == complete else self._now(),
             problems=batch.problems,
         )
@@ -123,6 +114,22 @@ class Inbox:
         self._seen(batch)
         if self.complete and batch.events:
             self._arrived()
+
+    def _gather(self, source: str, one: Event) -> None:
+        known = self._known[source]
+        match one:
+            case Replaced():
+                self._missing[source].discard(one.kind)
+                self._lists[one.kind] = one
+                self._events = {ref: event for ref, event in self._events.items() if ref.kind != one.kind.KIND}
+                known[one.kind.KIND] = {each.ref for each in one.objects}
+            case Put():
+                ref = one.object.ref
+                self._events[ref] = one
+                known[ref.kind].add(ref)
+            case Removed():
+                self._events[one.ref] = one
+                known[one.ref.kind].discard(one.ref)
 
     def broken(self, source: str, reason: str) -> None:
         """Take note that a source does not work at present."""

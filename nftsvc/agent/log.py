@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TextIO
 
-from nftsvc.agent.status import PassReport
+from nftsvc.agent.status import PassKind, PassReport
 from nftsvc.errors import printable
 
 # How much of a value and of a message a line shows; a refusal repeats nft's line, and lines can be long.
@@ -58,7 +58,7 @@ def event(logger: logging.Logger, level: int, message: str, /, **fields: object)
 
 
 def log_pass(logger: logging.Logger, report: PassReport) -> None:
-    """Log a pass in one line: an error if the kernel refused it, at DEBUG if there was nothing to do."""
+    """Log a pass in one line: an error if the kernel refused it, at DEBUG if there was nothing to do but at first."""
     fields: dict[str, object] = {"kind": report.kind, "reason": report.reason, "services": report.services}
     fields |= {name: getattr(report, name) for name in ("added", "removed", "transactions", "operations", "bytes")}
     fields["seconds"] = round(report.seconds, 6)
@@ -67,7 +67,8 @@ def log_pass(logger: logging.Logger, report: PassReport) -> None:
     if report.error:
         event(logger, logging.ERROR, "sync failed", **fields, refused=report.refused, error=report.error)
     else:
-        event(logger, logging.INFO if report.transactions else logging.DEBUG, "synced", **fields)
+        told = report.transactions or report.kind is PassKind.FIRST
+        event(logger, logging.INFO if told else logging.DEBUG, "synced", **fields)
 
 
 class _Text(logging.Formatter):

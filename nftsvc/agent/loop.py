@@ -7,8 +7,10 @@ What another process changed is put right at once.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,7 +18,7 @@ from nftsvc.agent.inbox import Inbox, Taken
 from nftsvc.agent.log import log_pass
 from nftsvc.agent.options import Pace
 from nftsvc.agent.status import Drift, PassKind, PassReport
-from nftsvc.errors import KernelRefused
+from nftsvc.errors import KernelRefused, NftsvcError, UsageError
 from nftsvc.events import Event, Put
 from nftsvc.objects import EndpointSlice
 from nftsvc.sync import Follower, Progress, Suspicion
@@ -26,6 +28,11 @@ _log = logging.getLogger(__name__)
 
 _MOST_RETRY_SECONDS = 30.0
 _FIRST_RETRY_SECONDS = 0.1
+_DOUBLINGS = 10
+
+# What is remembered of all that has not come to a good end, so that nothing grows while nothing works.
+_MOST_DRIFT = 1000
+_MOST_BATCHES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +59,14 @@ class SyncLoop:
         self._done = done
         self._started = now()
         self._wake = asyncio.Event()
+        self._urgent = asyncio.Event()
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sync")
         self._suspicion: Suspicion | None = None
-        self._drift: list[Drift] = []
+        self._drift: deque[Drift] = deque(maxlen=_MOST_DRIFT)
+        self._read_at: deque[float] = deque(maxlen=_MOST_BATCHES)
+        self._causes: deque[tuple[Family, float]] = deque(maxlen=_MOST_BATCHES)
         self._failures = 0
+        self._error: NftsvcError | None = None
         self._unsynced: float | None = None
         self.busy_since: float | None = None
 
@@ -68,6 +79,7 @@ class SyncLoop:
         self._suspicion = suspicion if self._suspicion is None else self._suspicion | suspicion
         self._drift.append(drift)
         self._wake.set()
+        self._urgent.set()
 
     def pending_since(self, inbox: Inbox) -> float | None:
         """Return when the oldest change arrived that is not in the kernel yet, None if there is none."""
@@ -82,37 +94,35 @@ class SyncLoop:
 
     async def _run(self, inbox: Inbox) -> None:
         loop = asyncio.get_running_loop()
-        ended = loop.time() - self._pace.minimum
+        await inbox.opened()
+        self._wake.set()
         verified = loop.time()
+        ended = verified - self._pace.minimum
         while True:
-            urgent = await self._wait(verified)
-            if not urgent:
-                await asyncio.sleep(max(0.0, ended + self._pace.minimum - loop.time()))
-            if not inbox.complete:
-                continue
+            await self._due(ended, verified + self._pace.verify)
+            self._wake.clear()
+            self._urgent.clear()
             verify = loop.time() - verified >= self._pace.verify
             outcome = await self._pass(inbox, verify=verify)
             ended = loop.time()
-            if outcome.progress.kind is not PassKind.CHANGE and outcome.progress.error is None:
+            self._error = outcome.progress.error
+            self._failures = self._failures + 1 if self._error is not None else 0
+            if self._error is None and outcome.progress.kind not in (PassKind.CHANGE, PassKind.REPAIR):
                 verified = ended
-            self._failures = self._failures + 1 if outcome.progress.error is not None else 0
             self._done(outcome)
 
-    async def _wait(self, verified: float) -> bool:
-        """Wait until there is something to do; return whether that is somebody else's doing."""
-        loop = asyncio.get_running_loop()
-        until = verified + self._pace.verify
+    async def _due(self, ended: float, verify_at: float) -> None:
+        """Wait until there is something to do, and for its time; what somebody else has done does not wait.
+
+        What failed for want of settings waits for something to change: that may be what is missing.
+        """
         if self._failures:
-            pause = min(_FIRST_RETRY_SECONDS * 2 ** (self._failures - 1), _MOST_RETRY_SECONDS)
-            await asyncio.sleep(pause)
-            self._wake.set()
-        try:
-            async with asyncio.timeout_at(max(until, loop.time())):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
-        self._wake.clear()
-        return self._suspicion is not None
+            pause = min(_FIRST_RETRY_SECONDS * 2 ** min(self._failures - 1, _DOUBLINGS), _MOST_RETRY_SECONDS)
+            await asyncio.sleep(_FIRST_RETRY_SECONDS)
+            await _first_of(self._wake if isinstance(self._error, UsageError) else self._urgent, ended + pause)
+        else:
+            await _first_of(self._wake, verify_at)
+            await _first_of(self._urgent, ended + self._pace.minimum)
 
     async def _pass(self, inbox: Inbox, *, verify: bool) -> Outcome:
         loop = asyncio.get_running_loop()
@@ -120,21 +130,25 @@ class SyncLoop:
             self._unsynced = inbox.pending_since
         inbox.pending_since = None
         taken = inbox.take()
+        self._read_at += taken.read_at
+        self._causes += _causes(taken.events)
         suspicion, self._suspicion = self._suspicion, None
+        seen = tuple(self._drift)
+        self._drift.clear()
         started, begun = self._now(), loop.time()
         self.busy_since = started
         progress = await loop.run_in_executor(self._worker, self._step, taken.events, suspicion, verify)
         self.busy_since = None
         ended = loop.time()
-        drift: tuple[Drift, ...] = ()
-        if progress.error is None:
+        failed = progress.error is not None
+        if failed:
+            self._unsynced = self._unsynced if self._unsynced is not None else started
+            self._drift.extendleft(reversed(seen))
+        else:
             self._unsynced = None
-            drift, self._drift = tuple(self._drift), []
-        elif self._unsynced is None:
-            self._unsynced = started
         report = PassReport(
             kind=progress.kind,
-            reason=_reason(progress.kind, taken, drift or tuple(self._drift)),
+            reason=_reason(progress.kind, taken, seen),
             started=started,
             seconds=ended - begun,
             services=progress.services,
@@ -145,11 +159,14 @@ class SyncLoop:
             bytes=progress.bytes,
             error=str(progress.error) if progress.error is not None else "",
             refused=progress.error.source if isinstance(progress.error, KernelRefused) else "",
-            latencies=tuple(ended - one for one in taken.read_at),
-            programming=self._programming(taken.events) if progress.error is None else (),
+            latencies=() if failed else tuple(ended - one for one in self._read_at),
+            programming=() if failed else self._programming(),
         )
+        if not failed:
+            self._read_at.clear()
+            self._causes.clear()
         log_pass(_log, report)
-        return Outcome(report, progress, drift if progress.transactions else ())
+        return Outcome(report, progress, seen if progress.transactions and not failed else ())
 
     def _step(self, events: tuple[Event, ...], suspicion: Suspicion | None, verify: bool) -> Progress:  # noqa: FBT001
         """Make a pass, on the worker thread. A bug in it is logged, and everything made anew next time."""
@@ -162,17 +179,27 @@ class SyncLoop:
             _log.exception("a bug in nftsvc: this pass has failed, the next one starts afresh")
             return self._follower.start_afresh(error)
 
-    def _programming(self, events: tuple[Event, ...]) -> tuple[tuple[Family, float], ...]:
+    def _programming(self) -> tuple[tuple[Family, float], ...]:
         """Return, for each slice that changed since the agent started, the seconds from the cause of that to now."""
         now = self._now()
-        found = []
-        for one in events:
-            if isinstance(one, Put) and isinstance(one.object, EndpointSlice) and one.object.address_type is not None:
-                annotations = one.object.metadata.annotations
-                cause = _seconds(annotations.trigger_time if annotations is not None else None)
-                if cause is not None and self._started <= cause <= now:
-                    found.append((one.object.address_type, now - cause))
-        return tuple(found)
+        return tuple((family, now - cause) for family, cause in self._causes if self._started <= cause <= now)
+
+
+async def _first_of(happens: asyncio.Event, at: float) -> None:
+    """Wait until something happens, or until a point in time of the event loop's clock."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout_at(at):
+            await happens.wait()
+
+
+def _causes(events: Iterable[Event]) -> Iterable[tuple[Family, float]]:
+    """Yield the family of each slice that has changed, and when that happened which it changed for."""
+    for one in events:
+        if isinstance(one, Put) and isinstance(one.object, EndpointSlice) and one.object.address_type is not None:
+            annotations = one.object.metadata.annotations
+            cause = _seconds(annotations.trigger_time if annotations is not None else None)
+            if cause is not None:
+                yield one.object.address_type, cause
 
 
 def _seconds(text: str | None) -> float | None:

@@ -92,6 +92,7 @@ SyncPeriod = Annotated[
     typer.Option(
         "--sync-period",
         metavar="TIME",
+        parser=_span,
         show_default=False,
         help="Half the time after which a change that is not in the kernel makes the node unhealthy. Default:"
         f" {AgentSettings().sync_period}.",

@@ -63,7 +63,7 @@ class DirectorySource:
 
         While the folder cannot be read or is not there, what was known stays.
         """
-        content, told = EMPTY, False
+        content, told, well = EMPTY, False, True
         while True:
             watch = self._watch()
             changed: asyncio.Task[set[watchfiles.main.FileChange]] | None = None
@@ -74,13 +74,14 @@ class DirectorySource:
                     await asyncio.sleep(0)  # lets it begin to watch before the folder is read
                     new = await asyncio.to_thread(read, self._folder, content)
                     events = difference(content, new) if told else everything(new)
-                    if events or new.problems != content.problems or not told:
+                    if events or new.problems != content.problems or not (told and well):
                         receiver.deliver(_batch(new, events))
-                    content, told = new, True
+                    content, told, well = new, True, True
                     await changed
             except (OSError, StopAsyncIteration) as error:
                 reason = error.strerror if isinstance(error, OSError) else "watching it ended"
                 receiver.broken(self.name, f"{self._folder}: {reason}")
+                well = False
                 await asyncio.sleep(_RETRY_SECONDS)
             finally:
                 if changed is not None:
