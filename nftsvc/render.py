@@ -26,11 +26,22 @@ from nftsvc.changes import (
     Transaction,
 )
 from nftsvc.errors import UsageError
-from nftsvc.ruleset import NFT_FAMILY, TABLE, Key, Ruleset
+from nftsvc.ruleset import NFT_FAMILY, TABLE, Entry, Key, Ruleset
 
-_KEY = re.compile(r"[0-9a-z.: ]+(/[0-9]{1,3})?")
-_VALUE = re.compile(r"[0-9a-z.: -]+")
-_COMMENT = re.compile(r"[0-9A-Za-z.:/~ -]*")
+
+def _checked(allowed: re.Pattern[str], what: str) -> Callable[[Key | str], str]:
+    def check(parts: Key | str) -> str:
+        text = parts if isinstance(parts, str) else " . ".join(map(str, parts))
+        if allowed.fullmatch(text) is None:
+            raise ValueError(f"refusing to write {what} {text!r} into nft text")
+        return text
+
+    return check
+
+
+_key = _checked(re.compile(r"[0-9a-z.: ]+(/[0-9]{1,3})?"), "key")
+_value = _checked(re.compile(r"[0-9a-z.: -]+"), "value")
+_comment = _checked(re.compile(r"[0-9A-Za-z.:/~ -]*"), "comment")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +88,10 @@ class Renderer:
             keep_trailing_newline=True,
         )
         self._environment.filters.update(
-            key=_checked(_KEY, "key"),
-            value=_checked(_VALUE, "value"),
-            comment=_checked(_COMMENT, "comment"),
+            key=_key,
+            value=_value,
+            comment=_comment,
+            element=_element,
             nft=NFT_FAMILY.__getitem__,
         )
         self._environment.globals["name"] = TABLE
@@ -118,14 +130,10 @@ class Renderer:
         return map(self.script, transactions)
 
 
-def _checked(allowed: re.Pattern[str], what: str) -> Callable[[Key | str], str]:
-    def check(parts: Key | str) -> str:
-        text = parts if isinstance(parts, str) else " . ".join(map(str, parts))
-        if allowed.fullmatch(text) is None:
-            raise ValueError(f"refusing to write {what} {text!r} into nft text")
-        return text
-
-    return check
+def _element(key: Key, entry: Entry, is_map: str) -> str:
+    """Write an element; a filter rather than a macro, because there are so many."""
+    comment = f' comment "{_comment(entry.comment)}"' if entry.comment else ""
+    return f"{_key(key)}{comment} : {_value(entry.value)}" if is_map else f"{_key(key)}{comment}"
 
 
 @cache

@@ -6,7 +6,7 @@ are ever listed.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -34,7 +34,11 @@ class _Worker:
 
     def do(self, work: Callable[[Context], _Result]) -> _Result:
         """Have something done on the thread and return what comes of it."""
-        return self._thread.submit(lambda: work(self._open())).result()
+        return self.begin(work).result()
+
+    def begin(self, work: Callable[[Context], _Result]) -> "Future[_Result]":
+        """Have something done on the thread."""
+        return self._thread.submit(lambda: work(self._open()))
 
     def close(self) -> None:
         """End the thread."""
@@ -89,9 +93,16 @@ class Kernel:
         """
         return self._counter.do(lambda context: _counters(context, names))
 
+    def begin(self, script: Script) -> Callable[[], None]:
+        """Begin to run one transaction and return what waits for its end.
+
+        It takes effect as a whole or, with KernelRefused, not at all. The error names the object that was refused.
+        """
+        return self._worker.begin(lambda context: _run(context, script)).result
+
     def run(self, script: Script) -> None:
-        """Run one transaction: all of it or, with KernelRefused, none. The error names the object that was refused."""
-        self._worker.do(lambda context: _run(context, script))
+        """Run one transaction to its end; raises what `begin` does."""
+        self.begin(script)()
 
     def present(self) -> tuple[Family, ...]:
         """Return the families that have a table of ours, whatever is in it."""

@@ -89,11 +89,11 @@ class _CountingDoor:
         self.added += changes.added
         self.removed += changes.removed
 
-    def run(self, script: Script) -> None:
+    def begin(self, script: Script) -> Callable[[], None]:
         self.transactions += 1
         self.operations += len(script.parts)
         self.bytes += len(script.text)
-        self.door.run(script)
+        return self.door.begin(script)
 
     def present(self) -> tuple[Family, ...]:
         return self.door.present()

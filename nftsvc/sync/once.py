@@ -4,7 +4,7 @@ In: a plan. Out: what was done. The kernel is always read first, so an unchanged
 sends the difference; what other programs did to our tables is repaired on the way.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -38,8 +38,8 @@ class Door(Protocol):
         """Return some sets and maps of nftsvc's tables; what is not there is not in the result."""
         ...
 
-    def run(self, script: Script) -> None:
-        """Run one transaction."""
+    def begin(self, script: Script) -> Callable[[], None]:
+        """Begin to run one transaction and return what waits for its end; both may raise KernelError."""
         ...
 
     def preflight(self, families: tuple[Family, ...] = FAMILIES) -> None:
@@ -105,13 +105,35 @@ def send(door: Door, renderer: Renderer, done: Pass, families: tuple[Family, ...
     what is left over, the rest stands.
     """
     live_after = len(done.transactions) - len(done.changes.cleanup(limit))
-    for number, script in enumerate(renderer.scripts(done.transactions)):
-        try:
-            door.run(script)
-        except KernelError as error:
-            if 0 < number < live_after:
-                _take_back(door, renderer, done.found, families, error)
-            raise
+    ended = 0
+    try:
+        for _ in _run(door, renderer.scripts(done.transactions)):
+            ended += 1
+    except KernelError as error:
+        if 0 < ended < live_after:
+            _take_back(door, renderer, done.found, families, error)
+        raise
+
+
+def _run(door: Door, scripts: Iterable[Script]) -> Iterator[Script]:
+    """Run scripts one after the other, and yield each that has come to a good end.
+
+    While the kernel is busy with one the next is written.
+    """
+    before: tuple[Script, Callable[[], None]] | None = None
+    try:
+        for script in scripts:
+            if before is not None:
+                begun, wait = before
+                before = None
+                wait()
+                yield begun
+            before = (script, door.begin(script))
+    finally:
+        if before is not None:  # the last one, or one that is under way when the next cannot be written
+            before[1]()
+    if before is not None:
+        yield before[0]
 
 
 def _take_back(
@@ -132,5 +154,6 @@ def remove(door: Door, renderer: Renderer) -> tuple[Family, ...]:
 
 
 def _delete_tables(door: Door, renderer: Renderer, families: Iterable[Family]) -> None:
-    for script in renderer.scripts(compare(Ruleset(dict.fromkeys(families, EMPTY_TABLE)), EMPTY).transactions()):
-        door.run(script)
+    gone = compare(Ruleset(dict.fromkeys(families, EMPTY_TABLE)), EMPTY)
+    for _ in _run(door, renderer.scripts(gone.transactions())):
+        pass

@@ -86,12 +86,12 @@ def broken(folder: Path, **templates: str) -> Path:
     return folder
 
 
-def lying_objects(folder: Path) -> Path:
+def lying_operations(folder: Path) -> Path:
     """Return templates that write an endpoint address which the kernel refuses."""
-    text = (TEMPLATES / "objects.nft.j2").read_text()
-    changed = text.replace("{{ entry.value | value }}", "{{ entry.value | value | replace('.1.2', '.1.999') }}")
+    text = (TEMPLATES / "operations.nft.j2").read_text()
+    changed = text.replace("op.set.data) }}", "op.set.data) | replace('.1.2 ', '.1.999 ') }}")
     assert changed != text
-    return broken(folder, objects=changed)
+    return broken(folder, operations=changed)
 
 
 def tables(text: str) -> set[str]:
@@ -525,7 +525,7 @@ def test_check_with_warnings_is_fine_unless_strict(tmp_path: Path) -> None:
 
 def test_check_names_the_service_that_the_kernel_refuses(tmp_path: Path) -> None:
     write(tmp_path / "web.json", *web())
-    done = run("check", "web.json", "--templates", lying_objects(tmp_path / "templates"), cwd=tmp_path)
+    done = run("check", "web.json", "--templates", lying_operations(tmp_path / "templates"), cwd=tmp_path)
     assert (done.returncode, done.stdout) == (4, "")
     assert "error: Service shop/web: the kernel refused the ruleset" in done.stderr
     assert "10.244.1.999" in done.stderr
@@ -663,7 +663,7 @@ def test_apply_that_the_kernel_refuses_is_exit_4_and_changes_nothing(
     if before != "nothing":
         run("apply", "v1.json", cwd=tmp_path, prefix=inside(namespace))
     start = listing(namespace)
-    folder = lying_objects(tmp_path / "templates")
+    folder = lying_operations(tmp_path / "templates")
     done = run("apply", "v2.json", "--templates", folder, cwd=tmp_path, prefix=inside(namespace))
     assert (done.returncode, done.stdout) == (4, "")
     assert "error: Service shop/web: the kernel refused the ruleset" in done.stderr

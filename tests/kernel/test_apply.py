@@ -232,7 +232,7 @@ def test_refusal_names_the_service_and_changes_nothing(kernel: Kernel, tmp_path:
     synchronise(kernel, plan(2), RENDERER)
     before = kernel.read()
     broken = broken_templates(
-        tmp_path, "objects.nft.j2", "{{ entry.value | value }}", "{{ entry.value | value | replace('.1.3', '.1.999') }}"
+        tmp_path, "operations.nft.j2", "op.set.data) }}", "op.set.data) | replace(': 10.244.1.3', ': 10.244.1.999') }}"
     )
     with pytest.raises(KernelRefused, match=r"^Service shop/web: .*\n.*10\.244\.1\.999"):
         synchronise(kernel, plan(3), broken)
@@ -328,7 +328,7 @@ def test_private_kernel_can_say_no() -> None:
 
 def test_check_notices_a_ruleset_that_reads_back_differently(tmp_path: Path) -> None:
     lying = broken_templates(
-        tmp_path, "objects.nft.j2", "{{ entry.value | value }}", "{{ entry.value | value | replace('.1.3', '.1.4') }}"
+        tmp_path, "operations.nft.j2", "op.set.data) }}", "op.set.data) | replace(': 10.244.1.3', ': 10.244.1.4') }}"
     )
     with pytest.raises(KernelError, match="reads it back differently: shop/web"):
         check_in_kernel(make_ruleset(plan()), lying)

@@ -40,7 +40,7 @@ class ModelDoor:
             }
         )
 
-    def run(self, script: Script) -> None:
+    def begin(self, script: Script) -> Callable[[], None]:
         source = self.refuse(script)
         if source is not None:
             raise KernelRefused("no", "", source)
@@ -53,6 +53,7 @@ class ModelDoor:
             raise KernelRefused(str(error)) from error
         self.model = tried
         self.scripts.append(script)
+        return lambda: None
 
     def preflight(self, families: tuple[Family, ...] = FAMILIES) -> None:
         pass
