@@ -256,7 +256,11 @@ def test_the_oldest_owns_in_whatever_order_they_come(order: tuple[tuple[str, str
 
 def test_a_change_of_the_owner_concerns_everybody_who_claims_the_same() -> None:
     _, affected = claims_of(
-        ("b", NEW, (WEB_CLAIM,)), ("c", None, (WEB_CLAIM, PORT_CLAIM)), ("a", OLD, (WEB_CLAIM,)), ("a", OLD, (WEB_CLAIM,)), ("a", OLD, ())
+        ("b", NEW, (WEB_CLAIM,)),
+        ("c", None, (WEB_CLAIM, PORT_CLAIM)),
+        ("a", OLD, (WEB_CLAIM,)),
+        ("a", OLD, (WEB_CLAIM,)),
+        ("a", OLD, ()),
     )
     both = {key("b"), key("c")}
     assert affected == [set(), set(), both, set(), both]
@@ -268,7 +272,9 @@ def test_a_younger_claimant_concerns_nobody_else() -> None:
 
 
 def test_a_service_that_was_made_anew_is_as_old_as_its_new_self() -> None:
-    claims, affected = claims_of(("a", OLD, (WEB_CLAIM,)), ("b", NEW, (WEB_CLAIM,)), ("a", "2026-09-01T00:00:00Z", (WEB_CLAIM,)))
+    claims, affected = claims_of(
+        ("a", OLD, (WEB_CLAIM,)), ("b", NEW, (WEB_CLAIM,)), ("a", "2026-09-01T00:00:00Z", (WEB_CLAIM,))
+    )
     assert claims.owner(WEB_CLAIM) == key("b")
     assert affected[-1] == {key("b")}
 
