@@ -78,19 +78,21 @@ def settings_for(
     families: Iterable[Family] = FAMILIES,
     overrides: Sequence[str] = (),
     configured: NodeConfigurationSpec | None = None,
+    remembered: Iterable[Node] = (),
 ) -> NodeSettings:
     """Derive the settings of a node from the input.
 
     `name` None means the only Node of the input, if it has exactly one, else the node of its only NodeConfiguration
     with a name. `overrides` are `field=value[,value]`, with the fields of a NodeConfiguration; `configured` holds where
-    neither they nor a NodeConfiguration say anything.
+    neither they nor a NodeConfiguration say anything. `remembered` are Nodes that were there and may be gone.
 
     Raises UsageError for a name that the input's Nodes lack (where the input has no Nodes any name will do), for bad
     overrides, and where Pods shall be told by the node's podCIDRs and it has none.
     """
     families = tuple(families)
     name = _node_name(state, name)
-    node = state.nodes.get(name) if name is not None else None
+    nodes = {**{one.name: one for one in remembered}, **state.nodes}
+    node = nodes.get(name) if name is not None else None
     written = [_spec(state.configurations.get(one)) for one in (name or "", "")]
     below = _merged((*written, configured or NodeConfigurationSpec()))
     spec = _merged((_parsed(overrides, below), below))

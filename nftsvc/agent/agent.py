@@ -25,10 +25,10 @@ from nftsvc.agent.loop import Outcome, SyncLoop
 from nftsvc.agent.metrics import Metrics
 from nftsvc.agent.options import Pace
 from nftsvc.agent.pages import Pages, serve
-from nftsvc.agent.service_health import EVERYWHERE, ServiceHealth
+from nftsvc.agent.service_health import EVERYWHERE, FAILED, ServiceHealth
 from nftsvc.agent.status import NoLocalEndpoints, Programmed, Status
 from nftsvc.agent.systemd import Notifier
-from nftsvc.errors import ObjectRef, Problem
+from nftsvc.errors import KernelError, ObjectRef, Problem
 from nftsvc.events import Put, Removed
 from nftsvc.kernel import Kernel
 from nftsvc.kernel.addresses import local_addresses
@@ -47,6 +47,7 @@ _log = logging.getLogger(__name__)
 _ANNOUNCED = (Service.KIND, EndpointSlice.KIND, Endpoints.KIND)
 _MOST_PROBLEMS_TOLD = 1000  # at a time
 _HUNG_SECONDS = 300.0
+_AGAIN_SECONDS = 30.0
 
 
 class Announcer(Protocol):
@@ -81,7 +82,8 @@ class Conduct:
 class Surroundings:
     """What the agent meets besides kernel and sources: the time (seconds since 1970), whom to tell Events, systemd.
 
-    `first_synced` is called on a thread of its own once the kernel has everything for the first time.
+    `first_synced` is called on a thread of its own once the kernel has everything for the first time, and again after a
+    KernelError.
     """
 
     now: Callable[[], float]
@@ -175,7 +177,14 @@ class Agent:
 
     async def _follow_up(self) -> None:
         await self._synced.wait()
-        await asyncio.to_thread(self._first_synced)
+        done = False
+        while not done:
+            try:
+                await asyncio.to_thread(self._first_synced)
+                done = True
+            except KernelError as error:
+                event(_log, logging.ERROR, "taking over from kube-proxy: tried again", error=error)
+                await asyncio.sleep(_AGAIN_SECONDS)
 
     # What happens -----------------------------------------------------------------------------------------------------
 
@@ -283,7 +292,11 @@ class Agent:
             await self._checks_changed.wait()
             self._checks_changed.clear()
             if self._service_health is None and self._settings is not None:
-                addresses = await asyncio.to_thread(_addresses, self._settings)
+                try:
+                    addresses = await asyncio.to_thread(_addresses, self._settings)
+                except KernelError as error:
+                    event(_log, logging.WARNING, "no addresses for health checks", error=error)
+                    continue
                 self._service_health = ServiceHealth(self._keeps_up, self._no_listener, addresses)
             if self._service_health is not None:
                 await self._service_health.update(self._checks)
@@ -296,7 +309,7 @@ class Agent:
         return is_healthy(self.status(), self._now(), 2 * self._conduct.sync_period)
 
     def _no_listener(self, service: ServiceKey, message: str) -> None:
-        self._announce(ObjectRef(Service.KIND, *service), "FailedToStartServiceHealthcheck", message)
+        self._announce(ObjectRef(Service.KIND, *service), FAILED, message)
 
     def _is_alive(self) -> bool:
         since = self._loop.busy_since

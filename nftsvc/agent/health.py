@@ -68,9 +68,10 @@ def health_check(service: ServiceKey, count: int, *, healthy: bool) -> Answer:
 def is_healthy(status: Status, now: float, timeout: float) -> bool:
     """Tell whether the agent keeps up: no change has waited too long for the kernel.
 
-    It is healthy before the first sync, as kube-proxy is: a slow start is no reason to be killed.
+    It is healthy while it waits for a source's first list, as kube-proxy is: a slow start is no reason to be killed.
     """
-    if status.first_synced is None or status.pending_since is None:
+    waiting = status.first_synced is None and not all(one.complete for one in status.sources)
+    if waiting or status.pending_since is None:
         return True
     return now - status.pending_since < timeout
 

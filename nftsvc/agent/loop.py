@@ -28,6 +28,7 @@ _log = logging.getLogger(__name__)
 
 _MOST_RETRY_SECONDS = 30.0
 _FIRST_RETRY_SECONDS = 0.1
+_LEAST_AFTER_FAILURE_SECONDS = 1.0
 _DOUBLINGS = 10
 
 # What is remembered of all that has not come to a good end, so that nothing grows while nothing works.
@@ -107,6 +108,9 @@ class SyncLoop:
             ended = loop.time()
             self._error = outcome.progress.error
             self._failures = self._failures + 1 if self._error is not None else 0
+            if outcome.progress.left_out:  # the others need not wait for that
+                self._failures = 0
+                self._wake.set()
             if self._error is None and outcome.progress.kind not in (PassKind.CHANGE, PassKind.REPAIR):
                 verified = ended
             self._done(outcome)
@@ -114,12 +118,14 @@ class SyncLoop:
     async def _due(self, ended: float, verify_at: float) -> None:
         """Wait until there is something to do, and for its time; what somebody else has done does not wait.
 
-        What failed for want of settings waits for something to change: that may be what is missing.
+        After a failure the pauses grow, but something new ends them after a second: it may be the remedy.
         """
         if self._failures:
             pause = min(_FIRST_RETRY_SECONDS * 2 ** min(self._failures - 1, _DOUBLINGS), _MOST_RETRY_SECONDS)
             await asyncio.sleep(_FIRST_RETRY_SECONDS)
-            await _first_of(self._wake if isinstance(self._error, UsageError) else self._urgent, ended + pause)
+            settings = isinstance(self._error, UsageError)
+            await _first_of(self._urgent, ended + (0.0 if settings else min(pause, _LEAST_AFTER_FAILURE_SECONDS)))
+            await _first_of(self._wake, ended + pause)
         else:
             await _first_of(self._wake, verify_at)
             await _first_of(self._urgent, ended + self._pace.minimum)

@@ -14,10 +14,11 @@ from nftsvc.agent.listener import BindAddress
 from nftsvc.agent.log import event
 from nftsvc.agent.options import ClusterAccess, Options
 from nftsvc.configuration import AgentSettings, Listen
-from nftsvc.errors import KernelError, Occupied, Problem
+from nftsvc.errors import Occupied, Problem, UsageError
 from nftsvc.kernel import Kernel
 from nftsvc.kernel.kubeproxy import find_leftovers, remove_leftovers
 from nftsvc.kernel.sysctls import set_oom_score_adj, tune_conntrack
+from nftsvc.objects import Node
 from nftsvc.render import Renderer
 from nftsvc.settings import NodeSettings, settings_for
 from nftsvc.sources.cluster import open_cluster
@@ -30,6 +31,7 @@ from nftsvc.values import Family
 _log = logging.getLogger(__name__)
 
 _IPV6 = Path("/proc/net/if_inet6")
+_NODE_SECONDS = 30.0
 
 
 async def run_agent(options: Options, now: Callable[[], float]) -> None:
@@ -52,7 +54,7 @@ async def run_agent(options: Options, now: Callable[[], float]) -> None:
         async with _opened(options) as (sources, announcer):
             if options.tune:
                 await asyncio.to_thread(_tune, options.settings)
-            follower = Follower(kernel, Renderer(options.templates), _settings_of(options))
+            follower = Follower(kernel, Renderer(options.templates), _settings_of(options, now))
             surroundings = Surroundings(
                 now=now, announcer=announcer, first_synced=_take_over if options.takeover else lambda: None
             )
@@ -72,9 +74,23 @@ async def _opened(options: Options) -> AsyncIterator[tuple[Sequence[Source], Ann
         yield cluster.sources(options.node, with_endpoints=options.with_endpoints), cluster
 
 
-def _settings_of(options: Options) -> Callable[[State], NodeSettings]:
+def _settings_of(options: Options, now: Callable[[], float]) -> Callable[[State], NodeSettings]:
+    """Return what derives the node's settings from the state.
+
+    In a cluster a Node that is not there yet is waited for, as kube-proxy does, and one that has been there counts as
+    it was last seen.
+    """
+    started = now()
+    last: list[Node] = []
+
     def derive(state: State) -> NodeSettings:
-        return settings_for(state, options.node or None, options.families, options.overrides, options.settings.node)
+        node = state.nodes.get(options.node)
+        last[:] = [node] if node is not None else last
+        if options.manifests is None and not last and now() - started < _NODE_SECONDS:
+            raise UsageError(f"waiting for the Node {options.node}: the cluster has none of that name yet")
+        return settings_for(
+            state, options.node or None, options.families, options.overrides, options.settings.node, last
+        )
 
     return derive
 
@@ -134,11 +150,8 @@ def _require_nobody_else() -> None:
 
 
 def _take_over() -> None:
-    """Remove kube-proxy's rules."""
-    try:
-        remove_leftovers(lambda what: event(_log, logging.INFO, "taking over from kube-proxy", what=what))
-    except KernelError as error:
-        event(_log, logging.ERROR, "taking over from kube-proxy", error=error)
+    """Remove kube-proxy's rules; KernelError if some stay."""
+    remove_leftovers(lambda what: event(_log, logging.INFO, "taking over from kube-proxy", what=what))
 
 
 def _tune(settings: AgentSettings) -> None:

@@ -51,10 +51,13 @@ class Saved(NamedTuple):
 
 
 def table_names(family: Family) -> tuple[str, ...]:
-    """Return the tables in use, so that none is brought into being by looking for it."""
+    """Return the tables in use, so that none is brought into being by looking for it.
+
+    None are seen by a user to whom the kernel does not show them (the file is for root and its group).
+    """
     try:
         return tuple(Path("/proc/thread-self/net", _NAMES[family]).read_text(encoding="ascii").split())
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         return ()
 
 

@@ -143,7 +143,11 @@ def _walk(folder: Path, problems: list[Problem]) -> Iterator[Path]:
         seen.add(real)
         for name in names:
             if name.endswith(SUFFIXES) and not name.startswith("."):
-                yield Path(parent, name)
+                path = Path(parent, name)
+                if path.is_file() or not path.exists():  # a link that leads nowhere is told when it is read
+                    yield path
+                else:  # reading a pipe would wait for a writer
+                    problems.append(Problem(f"{path}: cannot be read: not a regular file"))
 
 
 def _unpacked(origin: Origin, document: object, reader: _Reader) -> Iterator[tuple[Origin, object]]:

@@ -5,110 +5,42 @@ under new settings read the kernel and compare everything (`nftsvc.sync.once`); 
 Everything here belongs to one thread.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
-from enum import StrEnum
+import errno
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
-from nftsvc.changes import ELEMENTS_PER_TRANSACTION, Changes, compare
+from nftsvc.changes import ELEMENTS_PER_TRANSACTION, compare
 from nftsvc.errors import KernelRefused, NftsvcError, ObjectRef, Problem, Severity, UsageError
 from nftsvc.events import Event
 from nftsvc.flows import UdpFrontend, stale_frontends
 from nftsvc.objects import Service
 from nftsvc.plan import Planner, Replanned, ServicePlan
-from nftsvc.render import Renderer, Script
+from nftsvc.render import Renderer
 from nftsvc.ruleset import AFFINITY_MAPS, EMPTY, Elements, Part, Ruleset, Table, Wanted
 from nftsvc.settings import NodeSettings
 from nftsvc.state import NOTHING, ServiceKey, State, Touched
 from nftsvc.sync.account import Account
+from nftsvc.sync.meter import MeteredDoor
 from nftsvc.sync.once import Door, Pass, send, synchronise
-from nftsvc.values import FAMILIES, Family
+from nftsvc.sync.passes import PassKind, Progress, Suspicion
+from nftsvc.values import Family
 
-
-class PassKind(StrEnum):
-    """Why a pass compared what it compared."""
-
-    FIRST = (
-        "first"  # everything, with what the kernel has: a first load, or the adoption of an earlier process's tables
+_INNOCENT = tuple(
+    map(
+        os.strerror,
+        (
+            errno.ENOMEM,
+            errno.ENOBUFS,
+            errno.EBUSY,
+            errno.EEXIST,
+            errno.ENOENT,
+            errno.EINTR,
+            errno.EAGAIN,
+            errno.EMSGSIZE,
+        ),
     )
-    CHANGE = "change"  # the Services that events touched
-    FULL = "full"  # everything, because the node's settings changed
-    RETRY = "retry"  # everything, because the kernel refused something and its content counts as unknown
-    REPAIR = "repair"  # what another process changed
-    VERIFY = "verify"  # everything, because it is time
-
-
-@dataclass(frozen=True, slots=True)
-class Suspicion:
-    """What another process may have changed: some sets' elements, or (None) anything."""
-
-    sets: Mapping[Family, frozenset[str]] | None = None
-
-    def __or__(self, other: "Suspicion") -> "Suspicion":
-        """Return both."""
-        if self.sets is None or other.sets is None:
-            return Suspicion()
-        families = self.sets.keys() | other.sets.keys()
-        none: frozenset[str] = frozenset()
-        return Suspicion({one: self.sets.get(one, none) | other.sets.get(one, none) for one in families})
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What a pass did. `error` is why it did not get to its end; the kernel's content then counts as unknown.
-
-    `services` counts those that were planned anew, `added` and `removed` elements, `bytes` those of the nft text.
-    `operations` are the commands in that.
-    `stale` are the frontends whose UDP flows may lead to an endpoint that is gone.
-    """
-
-    kind: PassKind
-    services: int = 0
-    added: int = 0
-    removed: int = 0
-    transactions: int = 0
-    operations: int = 0
-    bytes: int = 0
-    stale: tuple[UdpFrontend, ...] = ()
-    error: NftsvcError | None = None
-
-
-class _CountingDoor:
-    """A door, with an eye on what goes through it; `first` is what the first look found, while it `remembers`."""
-
-    first: Ruleset | None
-
-    def __init__(self, door: Door) -> None:
-        self.door = door
-        self.remembers, self.first = True, None
-        self.reset()
-
-    def reset(self) -> None:
-        self.bytes = self.transactions = self.operations = self.added = self.removed = 0
-
-    def count(self, changes: Changes) -> None:
-        self.added += changes.added
-        self.removed += changes.removed
-
-    def begin(self, script: Script) -> Callable[[], None]:
-        self.transactions += 1
-        self.operations += len(script.parts)
-        self.bytes += len(script.text)
-        return self.door.begin(script)
-
-    def present(self) -> tuple[Family, ...]:
-        return self.door.present()
-
-    def read(self, families: tuple[Family, ...] = FAMILIES) -> Ruleset:
-        found = self.door.read(families)
-        if self.remembers and self.first is None:
-            self.first = found
-        return found
-
-    def read_sets(self, names: Mapping[Family, Collection[str]]) -> Ruleset:
-        return self.door.read_sets(names)
-
-    def preflight(self, families: tuple[Family, ...] = FAMILIES) -> None:
-        self.door.preflight(families)
+)
 
 
 class Follower:
@@ -125,7 +57,7 @@ class Follower:
         limit: int = ELEMENTS_PER_TRANSACTION,
     ) -> None:
         self.state = State()
-        self._door = _CountingDoor(door)
+        self._door = MeteredDoor(door)
         self._renderer = renderer
         self._settings_of = settings_of
         self._limit = limit
@@ -137,6 +69,7 @@ class Follower:
         self._known = False
         self._owed: tuple[UdpFrontend, ...] = ()
         self._left_out: dict[ServiceKey, str] = {}
+        self._trying: ServiceKey | None = None
         self._warnings: tuple[Problem, ...] = ()
         self.account = Account()
         self._settings_problem: tuple[Problem, ...] = ()
@@ -202,19 +135,22 @@ class Follower:
         try:
             settings = self._new_settings(touched)
             kind = self._kind(settings, touched, suspicion, verify=verify)
-            for key in touched.services & self._left_out.keys():  # it has changed: the kernel may take it now
-                del self._left_out[key]
             if kind is PassKind.CHANGE or (suspicion is not None and suspicion.sets and kind is PassKind.REPAIR):
                 if suspicion is not None and suspicion.sets:
                     self._repair(suspicion.sets)
-                services = self._change(touched) if touched else 0
+                services = self._change_and_try_again(touched) if touched else 0
             else:
                 services = self._everything(settings, touched)
+                if kind is PassKind.VERIFY:
+                    services += self._try_again(tuple(self._left_out))
         except NftsvcError as error:
             self._known = False
-            if isinstance(error, KernelRefused) and kind is PassKind.RETRY:
-                self._leave_out(error)
-            return self._progress(kind, services, error)
+            left_out = ""
+            if isinstance(error, KernelRefused) and (kind is PassKind.RETRY or self._trying is not None):
+                left_out = self._leave_out(error)
+            return replace(self._progress(kind, services, error), left_out=left_out)
+        finally:
+            self._trying = None
         if kind not in (PassKind.FIRST, PassKind.CHANGE) and self._door.transactions:
             self._owe((), self.plans.values())  # flows begun while something was missing lead to nobody
         self._known = True
@@ -265,6 +201,22 @@ class Follower:
         else:
             kind = PassKind.CHANGE
         return kind
+
+    def _change_and_try_again(self, touched: Touched) -> int:
+        """Send what changes; Services that are left out and have changed come last."""
+        again = touched.services & self._left_out.keys()
+        count = self._change(replace(touched, services=touched.services - again))
+        return count + self._try_again(again)
+
+    def _try_again(self, keys: Iterable[ServiceKey]) -> int:
+        """Send Services that were left out, each on its own: the kernel may take them now, and the rest is in place."""
+        count = 0
+        for key in sorted(keys):
+            self._trying = key
+            del self._left_out[key]
+            count += self._change(Touched(frozenset((key,))))
+        self._trying = None
+        return count
 
     def _change(self, touched: Touched) -> int:
         """Plan the touched Services anew and send what that changes; return how many they were."""
@@ -362,11 +314,16 @@ class Follower:
 
     # Services that the kernel refuses ---------------------------------------------------------------------------------
 
-    def _leave_out(self, refusal: KernelRefused) -> None:
-        """Go on without a Service that the kernel refuses even after a comparison with what it has."""
+    def _leave_out(self, refusal: KernelRefused) -> str:
+        """Go on without a Service that the kernel refuses even after a comparison with what it has; return which.
+
+        Some refusals tell nothing about the object they name: memory is short, or somebody else was faster.
+        """
         key = _named(refusal.source)
-        if key is not None and key in self.state.services:
-            self._left_out[key] = refusal.reason
+        if key is None or key not in self.state.services or any(one in refusal.reason for one in _INNOCENT):
+            return ""
+        self._left_out[key] = refusal.reason
+        return str(key)
 
 
 def _service(plan: ServicePlan) -> ServiceKey:

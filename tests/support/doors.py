@@ -22,6 +22,7 @@ class ModelDoor:
         self.scripts: list[Script] = []
         self.refuse: Callable[[Script], str | None] = lambda _: None
         self.reads = 0
+        self.reason = "no"
         self.meddled = False
 
     def present(self) -> tuple[Family, ...]:
@@ -43,7 +44,7 @@ class ModelDoor:
     def begin(self, script: Script) -> Callable[[], None]:
         source = self.refuse(script)
         if source is not None:
-            raise KernelRefused("no", "", source)
+            raise KernelRefused(self.reason, "", source)
         tried = Model(self.model.ruleset())
         try:
             tried.run([tuple(operation for _, operation in script.parts)])

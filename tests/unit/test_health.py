@@ -70,8 +70,13 @@ def test_an_agent_that_keeps_up_is_healthy_and_recent() -> None:
     )
 
 
-def test_it_is_healthy_before_the_first_sync_and_lists_no_family() -> None:
-    waiting = replace(STARTED, pending_since=STARTED.started)
+def test_it_is_unhealthy_when_the_first_sync_does_not_succeed() -> None:
+    failing = replace(STARTED, pending_since=STARTED.started, sources=(SourceStatus("services", complete=True),))
+    assert answered(livez(failing, NOW, TIMEOUT))[0] == 503
+
+
+def test_it_is_healthy_before_the_first_lists_and_lists_no_family() -> None:
+    waiting = replace(STARTED, pending_since=STARTED.started, sources=(SourceStatus("services"),))
     body = f'{{"lastUpdated":"{JUST_NOW}","currentTime":"{JUST_NOW}","healthy":true}}'
     assert answered(livez(waiting, NOW, TIMEOUT)) == (200, body)
 

@@ -42,9 +42,14 @@ from nftsvc.sources.cluster.kubeconfig import (
 )
 
 PLUGIN_SECONDS = 60.0
+TOKEN = Path(SERVICE_TOKEN_FILENAME)
 
 # A peer that is gone without a word is noticed after 30 + 3 * 10 seconds (tcp(7)).
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
+
+
+# What a Pod's environment has about the server, for where that does not count.
+_SOMEWHERE = {"KUBERNETES_SERVICE_HOST": "server", "KUBERNETES_SERVICE_PORT": "443"}
 
 
 class Rest(RESTClientObject):
@@ -131,17 +136,24 @@ class PlainAccess:
 
 
 class PodAccess:
-    """The ServiceAccount of the Pod that we run in; its token rotates (KEP-1205)."""
+    """The ServiceAccount of the Pod that we run in; its token rotates (KEP-1205).
+
+    A `server` takes the place of the cluster IP that Pods are told.
+    """
 
     def __init__(
         self,
-        token: Path = Path(SERVICE_TOKEN_FILENAME),
+        token: Path = TOKEN,
         authority: Path = Path(SERVICE_CERT_FILENAME),
         environment: Mapping[str, str] = os.environ,
+        server: str | None = None,
     ) -> None:
+        if server is not None:
+            check_server(server)
+        self._server = server
         self._token = token
         self._authority = authority
-        self._environment = environment
+        self._environment = environment if server is None else _SOMEWHERE
 
     def files(self) -> tuple[Path, ...]:
         """Return the token's file and the authority's."""
@@ -160,6 +172,8 @@ class PodAccess:
             raise ClusterUnreachable(
                 f"no kubeconfig is given, and this is no Pod with a ServiceAccount: {reason}"
             ) from error
+        if self._server is not None:
+            configuration.host = self._server.rstrip("/")
         return await _made(configuration)
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from nftsvc.errors import ObjectRef
-from nftsvc.sources.cluster.access import Access, KubeconfigAccess, PlainAccess, PodAccess
+from nftsvc.sources.cluster.access import TOKEN, Access, KubeconfigAccess, PlainAccess, PodAccess
 from nftsvc.sources.cluster.connection import Connection
 from nftsvc.sources.cluster.pace import PACE, Pace
 from nftsvc.sources.cluster.reporting import Notice, Reporter
@@ -39,11 +39,16 @@ class OpenCluster:
         self._reporter.post(Notice(about, reason, message, warning, node))
 
 
-def access_to(kubeconfig: Path | None, context: str | None, server: str | None) -> Access:
-    """Return the way to the cluster that these name; ClusterUnreachable if the server's URL is none."""
+def access_to(kubeconfig: Path | None, context: str | None, server: str | None, token: Path = TOKEN) -> Access:
+    """Return the way to the cluster that these name; ClusterUnreachable if the server's URL is none.
+
+    With a server alone that is the ServiceAccount of the Pod that we run in, or no credentials where this is no Pod.
+    """
     if kubeconfig is not None:
         return KubeconfigAccess(kubeconfig, context, server)
-    return PlainAccess(server) if server else PodAccess()
+    if server and not token.exists():
+        return PlainAccess(server)
+    return PodAccess(token, server=server or None)
 
 
 @asynccontextmanager
