@@ -79,6 +79,14 @@ class DeleteChains:
     chains: tuple[Chain, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class DeleteSet:
+    """Delete a set or map with its elements."""
+
+    family: Family
+    set: NamedSet
+
+
 class ElementChange(NamedTuple):
     """One key of a set: what it leads to before and after (None: not there), and the Service it serves ("": many)."""
 
@@ -106,7 +114,9 @@ class AddElements:
     elements: tuple[ElementChange, ...]
 
 
-Operation = AddTable | DeleteTable | AddSet | AddChain | ReplaceRules | DeleteChains | DeleteElements | AddElements
+Operation = (
+    AddTable | DeleteTable | AddSet | AddChain | ReplaceRules | DeleteChains | DeleteSet | DeleteElements | AddElements
+)
 Transaction = tuple[Operation, ...]
 
 
@@ -218,7 +228,7 @@ def _alike(old: Table, new: Table) -> bool:
     return (
         old.layout == new.layout
         and old.flags == new.flags
-        and {one.name for one in old.sets} == {one.name for one in new.sets}
+        and {one.name for one in old.sets} >= {one.name for one in new.sets}
         and all(kept.get(chain.name, chain.hook) == chain.hook for chain in new.chains)
     )
 
@@ -246,6 +256,10 @@ def _leftovers(old: Table | None, new: Table) -> Iterator[Operation]:
     unwanted = tuple(chain for chain in (old.chains if old is not None else ()) if chain.name not in wanted)
     if unwanted:
         yield DeleteChains(new.family, unwanted)
+    named = {one.name for one in new.sets}
+    for one in old.sets if old is not None else ():
+        if one.name not in named:
+            yield DeleteSet(new.family, one)
 
 
 def _compare_elements(old: Table | None, new: Table) -> Iterator[tuple[_Place, Sequence[ElementChange]]]:

@@ -21,6 +21,7 @@ from nftsvc.changes import (
     AddSet,
     DeleteChains,
     DeleteElements,
+    DeleteSet,
     Operation,
     ReplaceRules,
     Transaction,
@@ -63,7 +64,7 @@ def _source(operation: Operation, offset: int) -> str:
             if 1 <= offset <= len(operation.elements) and operation.elements[offset - 1].owner:
                 return f"Service {operation.elements[offset - 1].owner}"
             return f"{operation.set.keyword} {operation.set.name}"
-        case AddSet():
+        case AddSet() | DeleteSet():
             return f"{operation.set.keyword} {operation.set.name}"
         case AddChain() | ReplaceRules():
             return f"chain {operation.chain.name}"

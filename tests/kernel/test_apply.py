@@ -361,3 +361,19 @@ def test_ten_thousand_services_take_as_many_objects_as_ten(kernel: Kernel, empty
         shapes.append(shape(empty_namespace))
     assert shapes[0] == shapes[1]
     assert shapes[0]["chain"] > 0
+
+
+def test_set_that_somebody_adds_goes_and_nothing_else_does(kernel: Kernel) -> None:
+    synchronise(kernel, plan(2), RENDERER)
+    made = kernel.read()
+    kernel.run(
+        Script(
+            "add set ip nftsvc junk { type ipv4_addr; }\n"
+            "add element ip nftsvc junk { 192.0.2.9 }\n"
+            "add map ip nftsvc junk-map { type ipv4_addr : verdict; }\n",
+            (),
+        )
+    )
+    done = synchronise(kernel, plan(2), RENDERER)
+    assert (done.changes.added, done.changes.removed, len(done.transactions)) == (0, 0, 1)
+    assert kernel.read() == made

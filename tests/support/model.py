@@ -14,6 +14,7 @@ from nftsvc.changes import (
     AddTable,
     DeleteChains,
     DeleteElements,
+    DeleteSet,
     DeleteTable,
     Operation,
     ReplaceRules,
@@ -80,6 +81,8 @@ class Model:
             case DeleteChains(chains=chains):
                 for chain in chains:
                     del table.chains[chain.name]
+            case DeleteSet(set=one):
+                del table.sets[one.name], table.elements[one.name]
             case DeleteElements(set=one, elements=elements):
                 for change in elements:
                     del table.elements[one.name][change.key]
