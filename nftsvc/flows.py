@@ -1,80 +1,180 @@
-"""Which frontends UDP flows may be stale at: flows that lead to an endpoint that is gone, or to nobody at all.
+"""Which frontends flows may be stale at: flows that lead to an endpoint that is gone, or to nobody at all.
 
-In: the plans of Services before and after a change. Out: the frontends for which that takes a look at the flows, and
-which endpoints flows there may lead to. A flow of UDP has no end that the kernel could see, so one that is busy goes on
-for ever, wherever it leads. Source: kube-proxy 1.36 and later (k/k#139629, k/k#141371): all ways that endpoints, ports
-and Services change, matched by address and port; nothing where nothing has changed, as on a restart.
+In: the plans of Services before and after a change, or the ruleset before and after a repair. Out: the frontends for
+which that takes a look at the flows, and the endpoints there. A flow keeps what its first packet met. One of UDP has no
+end that the kernel could see, so if it is busy it goes on for ever, wherever it leads. One of TCP or SCTP is stale only
+if it met no rule of ours and has no answer: a client repeats its first packet for minutes, and each goes the same way.
+Source: kube-proxy 1.36 and later (k/k#139629, k/k#141371) for UDP: all ways that endpoints, ports and Services change,
+matched by address and port; nothing where nothing has changed, as on a restart.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from nftsvc.plan import ServicePlan
-from nftsvc.ruleset import BY_ADDRESS, POOL_OF_MAP, Ruleset
-from nftsvc.values import Address, Family, address_order
+from nftsvc.plan import PortPlan, ServicePlan
+from nftsvc.ruleset import BY_ADDRESS, POOL_OF_MAP, WAYS, Key, Ruleset, Table, frontend_key
+from nftsvc.ruleset.names import NODEPORT_IPS
+from nftsvc.values import Address, Family, Protocol
 
-_UDP = "udp"
+UDP = Protocol("UDP")
+
+Endpoints = frozenset[tuple[Address, int]]
+
+_LEADING = frozenset({*POOL_OF_MAP, *(name for way in WAYS for name in (way.verdicts, way.inside, way.outside))})
+_NONE: Endpoints = frozenset()
+
+
+class Target(NamedTuple):
+    """Where flows are sent to: an address and port, or (address None) a node port."""
+
+    family: Family
+    protocol: Protocol
+    address: Address | None
+    port: int
 
 
 @dataclass(frozen=True, slots=True)
-class UdpFrontend:
-    """Where flows go to: an address and port, or (address None) a node port; and the endpoints they may lead to."""
+class TrackedFrontend:
+    """A frontend as its flows see it: where they are sent to (see Target), and the endpoints that they may lead to."""
 
     family: Family
+    protocol: Protocol
     address: Address | None
     port: int
-    endpoints: frozenset[tuple[Address, int]]
+    endpoints: Endpoints
 
-
-_Key = tuple[Family, Address | None, int]
-_Endpoints = frozenset[tuple[Address, int]]
+    @property
+    def target(self) -> Target:
+        """Where flows are sent to."""
+        return Target(self.family, self.protocol, self.address, self.port)
 
 
 def stale_frontends(
     old: Iterable[ServicePlan],
     new: Iterable[ServicePlan],
     found: Ruleset | None = None,
-    owed: Iterable[UdpFrontend] = (),
-) -> tuple[UdpFrontend, ...]:
-    """Return the frontends that an endpoint has left, that had none before, or that are gone; sorted.
+    owed: Iterable[TrackedFrontend] = (),
+) -> tuple[TrackedFrontend, ...]:
+    """Return the frontends that had no endpoint before, and those of UDP that one has left; sorted.
 
     `found` is what the kernel had where nobody remembers the plans that it was made from. `owed` are frontends that
     were returned earlier and have not been looked at yet: they are among the result, with the endpoints of now.
     """
     before = _serving(old) if found is None else {**_listed(found), **_serving(old)}
     after = _serving(new)
-    none: _Endpoints = frozenset()
-    stale = {(one.family, one.address, one.port): one.endpoints for one in owed}
-    for key in before.keys() | after.keys():
-        was, becomes = before.get(key, none), after.get(key, none)
-        if key in stale or was - becomes or bool(becomes) > bool(was):
-            stale[key] = becomes
-    return tuple(sorted((UdpFrontend(*key, endpoints) for key, endpoints in stale.items()), key=_order))
+    stale = {one.target: one.endpoints for one in owed}
+    for target in before.keys() | after.keys():
+        was, becomes = before.get(target, _NONE), after.get(target, _NONE)
+        left = target.protocol == UDP and was - becomes
+        if target in stale or left or bool(becomes) > bool(was):
+            stale[target] = becomes
+    return _tracked(stale)
 
 
-def _order(one: UdpFrontend) -> tuple[str, bytes, int]:
-    return (one.family, address_order(one.address) if one.address is not None else b"", one.port)
+def remade_frontends(
+    found: Ruleset, wanted: Ruleset, plans: Iterable[ServicePlan], owed: Iterable[TrackedFrontend] = ()
+) -> tuple[TrackedFrontend, ...]:
+    """Return the frontends with endpoints that clients did not get to by what was found in the kernel; sorted.
 
-
-def _serving(plans: Iterable[ServicePlan]) -> dict[_Key, _Endpoints]:
-    return {
-        (port.family, frontend.address, int(frontend.port)): frozenset(
-            (one.address, int(one.port)) for one in port.serving
-        )
-        for plan in plans
-        for port in plan.ports
-        if port.protocol.lower() == _UDP
-        for frontend in port.frontends
+    `owed` is as for `stale_frontends`. Where rules differ that is all frontends of the family, else those of which an
+    element does that leads to endpoints.
+    """
+    other = {family for family, table in wanted.tables.items() if not _same_rules(found.tables.get(family), table)}
+    remade = {
+        target
+        for family, table in wanted.tables.items()
+        if family not in other
+        for target in _remade(found.tables[family], table)
     }
+    stale = {one.target: one.endpoints for one in owed}
+
+    def concerned(target: Target) -> bool:
+        family, protocol, _, _ = target
+        whole = Target(family, protocol, None, 0)
+        return family in other or target in remade or target in stale or (target.address is None and whole in remade)
+
+    serving = _serving(plans, concerned)
+    return _tracked({**stale, **{target: serves for target, serves in serving.items() if serves or target in stale}})
 
 
-def _listed(found: Ruleset) -> Mapping[_Key, _Endpoints]:
-    """Return the endpoints that a ruleset sends UDP to."""
-    listed: dict[_Key, set[tuple[Address, int]]] = {}
+def served_frontends(
+    old: Iterable[ServicePlan], new: Iterable[ServicePlan], before: Iterable[TrackedFrontend] = ()
+) -> tuple[TrackedFrontend, ...]:
+    """Return all UDP frontends of Services that change, with the endpoints of now; and those told `before`, sorted.
+
+    Whoever is looking through flows goes by them: a flow to an endpoint that has come since is not stale.
+    """
+    gone = dict.fromkeys(_serving(old, _is_udp), _NONE)
+    return _tracked({**{one.target: one.endpoints for one in before}, **gone, **_serving(new, _is_udp)})
+
+
+def _tracked(found: Mapping[Target, Endpoints]) -> tuple[TrackedFrontend, ...]:
+    return tuple(TrackedFrontend(*target, found[target]) for target in sorted(found, key=_order))
+
+
+def _order(target: Target) -> tuple[str, str, str, int]:
+    return (target.family, target.protocol, target.address or "", target.port)
+
+
+def _is_udp(target: Target) -> bool:
+    return target.protocol == UDP
+
+
+def _serving(
+    plans: Iterable[ServicePlan], concerned: Callable[[Target], bool] = lambda _: True
+) -> dict[Target, Endpoints]:
+    """Return the endpoints of the frontends that are concerned."""
+    found: dict[Target, Endpoints] = {}
+    for plan in plans:
+        for port in plan.ports:
+            targets = (Target(port.family, port.protocol, one.address, int(one.port)) for one in port.frontends)
+            if chosen := [one for one in targets if concerned(one)]:
+                found |= dict.fromkeys(chosen, _endpoints(port))
+    return found
+
+
+def _endpoints(port: PortPlan) -> Endpoints:
+    listed = port.serving if port.protocol == UDP else (*port.cluster, *port.local)
+    return frozenset((one.address, int(one.port)) for one in listed)
+
+
+def _listed(found: Ruleset) -> Mapping[Target, Endpoints]:
+    """Return the endpoints that a ruleset sends packets to. Of a first load that was cut short there are none."""
+    listed: dict[Target, set[tuple[Address, int]]] = {}
     for family, table in found.tables.items():
-        for name, pool in POOL_OF_MAP.items():
-            for key, entry in table.elements.get(name, {}).items() if pool.protocol == _UDP else ():
+        live = any(chain.hook is not None for chain in table.chains)
+        for name, pool in POOL_OF_MAP.items() if live else ():
+            protocol = Protocol(pool.protocol.upper())
+            for key, entry in table.elements.get(name, {}).items():
                 address = Address(key[0]) if pool.way is BY_ADDRESS else None
-                place = (family, address, int(key[-2]))
-                listed.setdefault(place, set()).add((Address(entry.value[0]), int(entry.value[1])))
-    return {key: frozenset(endpoints) for key, endpoints in listed.items()}
+                end = (Address(entry.value[0]), int(entry.value[1]))
+                listed.setdefault(Target(family, protocol, address, int(key[-2])), set()).add(end)
+    return {target: frozenset(endpoints) for target, endpoints in listed.items()}
+
+
+def _same_rules(found: Table | None, wanted: Table) -> bool:
+    """Tell whether packets met the rules that are wanted; a chain that is missing is one that no rule led to."""
+    if found is None or found.flags != wanted.flags:
+        return False
+    kept = {chain.name: chain for chain in found.chains}
+    return all(kept.get(chain.name, chain if chain.hook is None else None) == chain for chain in wanted.chains)
+
+
+def _remade(found: Table, wanted: Table) -> Iterator[Target]:
+    """Yield the frontends of elements that differ; port 0 stands for all node ports."""
+    for name in _LEADING:
+        before = found.elements.get(name, {})
+        for key, entry in wanted.elements.get(name, {}).items():
+            if before.get(key) != entry:
+                yield _target(wanted.family, name, key)
+    if wanted.elements.get(NODEPORT_IPS, {}).keys() - found.elements.get(NODEPORT_IPS, {}).keys():
+        yield from (Target(wanted.family, Protocol(one), None, 0) for one in Protocol.choices)
+
+
+def _target(family: Family, name: str, key: Key) -> Target:
+    """Return the frontend that an element of a map leads from."""
+    frontend = frontend_key(name, key)
+    assert frontend is not None  # noqa: S101 - these maps have frontends for keys
+    *address, protocol, port = frontend
+    return Target(family, Protocol(str(protocol).upper()), Address(address[0]) if address else None, int(port))

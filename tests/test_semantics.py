@@ -13,7 +13,7 @@ import pytest
 from nftsvc.decode import decode
 from nftsvc.events import Put, Replaced
 from nftsvc.explain import Outcome, Packet, explain
-from nftsvc.flows import UdpFrontend, stale_frontends
+from nftsvc.flows import TrackedFrontend, stale_frontends
 from nftsvc.objects import KINDS, EndpointSlice, KubernetesObject, Node, Service
 from nftsvc.plan import HealthCheck, Planner, ServicePlan, make_plan
 from nftsvc.render import Renderer
@@ -440,7 +440,7 @@ def with_endpoint(number: int, **said: object) -> Raw:
     return changed(DNS_SLICE, ["endpoints", number], {**DNS_SLICE["endpoints"][number], **said})
 
 
-def of_family(frontends: Iterable[UdpFrontend]) -> dict[tuple[str | None, int], set[tuple[Address, int]]]:
+def of_family(frontends: Iterable[TrackedFrontend]) -> dict[tuple[str | None, int], set[tuple[Address, int]]]:
     """Return the endpoints of each frontend; all are of one family."""
     return {(one.address, one.port): set(one.endpoints) for one in frontends if one.family is Family.IPV4}
 

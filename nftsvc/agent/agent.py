@@ -1,7 +1,7 @@
 """The agent put together: sources, sync, drift, flows, pages, on one event loop.
 
 sources -> Inbox -> SyncLoop -> Follower -> kernel
-                                  |-> metrics, pages, healthCheckNodePorts, Events, UDP flows
+                                  |-> metrics, pages, healthCheckNodePorts, Events, flows
 """
 
 import asyncio
@@ -261,7 +261,7 @@ class Agent:
         if account.health_checks or self._checks or first:  # each pass tries again what could not be had
             self._checks = account.health_checks
             self._checks_changed.set()
-        self._cleaner.add(outcome.progress.stale)
+        self._cleaner.add(outcome.progress.stale, outcome.progress.served)
         if first:
             gc.freeze()  # what is there now stays; looking through it again and again makes passes late
             self._synced.set()

@@ -1,49 +1,53 @@
-"""Removes stale UDP flows after passes, on a thread of its own: never in the way of the next pass."""
+"""Removes stale flows after passes, on a thread of its own: never in the way of the next pass."""
 
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from nftsvc.agent.log import event
 from nftsvc.errors import KernelError
-from nftsvc.flows import UdpFrontend
+from nftsvc.flows import Endpoints, Target, TrackedFrontend
 from nftsvc.kernel.addresses import local_addresses
 from nftsvc.kernel.conntrack import Cleaned, clean_flows
-from nftsvc.values import Address, Family
 
 _log = logging.getLogger(__name__)
-
-_MOST_INTERRUPTIONS = 3
-
-_Key = tuple[Family, Address | None, int]
 
 
 class FlowCleaner:
     """Looks through flows for frontends that changed. `cleaned` is told what came of it.
 
-    What arrives while flows are looked through waits for its turn, the latest word about each frontend. Where it is
-    about a frontend that is being looked through, that ends at once and begins anew, or else flows to new endpoints
-    might be taken for stale; a few times only, so that it comes to an end.
+    What arrives while flows are looked through waits for its turn. The endpoints of frontends that wait or are under
+    way are always the latest that were told, so flows to new endpoints are not taken for stale. What is left is the
+    time from the kernel taking a new endpoint to the end of its pass: a flow to it that begins then, at a frontend that
+    is under way, may be deleted, and its next packet chooses once more.
     """
 
     def __init__(self, cleaned: Callable[[Cleaned], None], namespace: Path | None = None) -> None:
         self._cleaned = cleaned
         self._namespace = namespace
-        self._waiting: dict[_Key, UdpFrontend] = {}
-        self._under_way: dict[_Key, UdpFrontend] = {}
+        self._waiting: dict[Target, Endpoints] = {}
+        self._under_way: dict[Target, Endpoints] = {}  # read by the thread; its keys stay as they are
         self._wake = asyncio.Event()
         self._stop = threading.Event()
-        self._interruptions = 0
 
-    def add(self, frontends: Iterable[UdpFrontend]) -> None:
-        """Have the flows of these frontends looked through soon."""
-        self._waiting.update(((one.family, one.address, one.port), one) for one in frontends)
+    def add(self, stale: Iterable[TrackedFrontend], served: Iterable[TrackedFrontend] = ()) -> None:
+        """Have the flows of stale frontends looked through soon.
+
+        `served` are others of which the endpoints have changed, whether or not any of them is looked through.
+        """
+        for one in served:
+            if one.target in self._waiting:
+                self._waiting[one.target] = one.endpoints
+            if one.target in self._under_way:
+                self._under_way[one.target] = one.endpoints
+        for one in stale:
+            self._waiting[one.target] = one.endpoints
+            if one.target in self._under_way:
+                self._under_way[one.target] = one.endpoints
         if self._waiting:
             self._wake.set()
-        if self._waiting.keys() & self._under_way.keys() and self._interruptions < _MOST_INTERRUPTIONS:
-            self._stop.set()
 
     async def run(self) -> None:
         """Clean until cancelled."""
@@ -52,25 +56,18 @@ class FlowCleaner:
                 await self._wake.wait()
                 self._wake.clear()
                 self._under_way, self._waiting = self._waiting, {}
-                await self._clean(tuple(self._under_way.values()))
-                if self._stop.is_set():
-                    self._waiting = {**self._under_way, **self._waiting}
-                    self._wake.set()
-                    self._stop.clear()
-                    self._interruptions += 1
-                else:
-                    self._interruptions = 0
+                await self._clean(self._under_way)
                 self._under_way = {}
         finally:
             self._stop.set()
 
-    async def _clean(self, frontends: tuple[UdpFrontend, ...]) -> None:
+    async def _clean(self, frontends: Mapping[Target, Endpoints]) -> None:
         try:
             for one in await asyncio.to_thread(self._look_through, frontends):
                 event(
                     _log,
                     logging.INFO if one.deleted else logging.DEBUG,
-                    "stale UDP flows removed",
+                    "stale flows removed",
                     family=one.family,
                     looked_at=one.looked_at,
                     deleted=one.deleted,
@@ -78,9 +75,9 @@ class FlowCleaner:
                 )
                 self._cleaned(one)
         except KernelError as error:
-            event(_log, logging.WARNING, "cannot look for stale UDP flows", error=error)
+            event(_log, logging.WARNING, "cannot look for stale flows", error=error)
 
-    def _look_through(self, frontends: tuple[UdpFrontend, ...]) -> tuple[Cleaned, ...]:
+    def _look_through(self, frontends: Mapping[Target, Endpoints]) -> tuple[Cleaned, ...]:
         node_ports = any(one.address is None for one in frontends)
         local = local_addresses(self._namespace) if node_ports else ()
         return clean_flows(frontends, local, namespace=self._namespace, stop=self._stop.is_set)

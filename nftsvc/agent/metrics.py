@@ -126,7 +126,7 @@ class Metrics:
         self._repairs.labels(name).inc()
 
     def conntrack_done(self, family: Family, seconds: float, deleted: int) -> None:
-        """Count a cleaning of stale UDP flows: how long it took and how many it removed."""
+        """Count a cleaning of stale flows: how long it took and how many it removed."""
         self._conntrack_seconds.labels(family).observe(seconds)
         self._conntrack_deleted.labels(family).inc(deleted)
 

@@ -63,23 +63,14 @@ class Context:
             raise _refusal(error, text)
 
     def list_table(self, family: str, name: str) -> str | None:
-        """Return one table as nft's JSON, or None if there is none. `family` is nft's word for it."""
-        with _without_warnings():
-            return self._list(f"table {family} {name}")
+        """Return one table as nft's JSON, or None if there is none. `family` is nft's word for it.
 
-    def list_set(self, family: str, table: str, name: str) -> str | None:
-        """Return one set or map of a table as nft's JSON, or None if there is none."""
-        found = self._list(f"set {family} {table} {name}")
-        return found if found is not None else self.list_map(family, table, name)
-
-    def list_map(self, family: str, table: str, name: str) -> str | None:
-        """Return one map of a table as nft's JSON, or None if there is none."""
-        return self._list(f"map {family} {table} {name}")
-
-    def _list(self, what: str) -> str | None:
+        Only for a namespace in which nobody else is: as long as others change any table there, libnftables begins anew.
+        """
         self._nft.set_json_output(True)
         try:
-            code, output, error = self._nft.cmd(f"list {what}")
+            with _without_warnings():
+                code, output, error = self._nft.cmd(f"list table {family} {name}")
         finally:
             self._nft.set_json_output(False)
         if code == 0:

@@ -12,13 +12,13 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from nftsvc.errors import KernelRefused
+from nftsvc.kernel import tables
 from nftsvc.kernel.context import Context, Refusal
-from nftsvc.kernel.listing import parse_counters, parse_table
 from nftsvc.kernel.monitor import Monitor
 from nftsvc.kernel.namespaces import enter
 from nftsvc.kernel.preflight import missing_feature
 from nftsvc.render import Script
-from nftsvc.ruleset import NFT_FAMILY, TABLE, Key, Ruleset, Table
+from nftsvc.ruleset import NFT_FAMILY, Key, Ruleset
 from nftsvc.values import FAMILIES, Family
 
 _Result = TypeVar("_Result")
@@ -80,18 +80,18 @@ class Kernel:
     def read(self, families: Iterable[Family] = FAMILIES) -> Ruleset:
         """Return nftsvc's tables as the kernel has them; a family without one is not in the result."""
         wanted = tuple(families)
-        return self._worker.do(lambda context: _tables(context, wanted))
+        return self._worker.do(lambda _: tables.read(wanted))
 
     def read_sets(self, names: Mapping[Family, Collection[str]]) -> Ruleset:
         """Return some sets and maps as the kernel has them, without their tables' chains; absent ones are left out."""
-        return self._worker.do(lambda context: _sets(context, names))
+        return self._worker.do(lambda _: tables.read_sets(names))
 
     def counters(self, names: Mapping[Family, Collection[str]]) -> Mapping[Family, Mapping[str, Mapping[Key, int]]]:
         """Return how many packets have met each element of some maps that count them.
 
         Waits for none of the other methods, and none of them for it.
         """
-        return self._counter.do(lambda context: _counters(context, names))
+        return self._counter.do(lambda _: tables.counters(names))
 
     def begin(self, script: Script) -> Callable[[], None]:
         """Begin to run one transaction and return what waits for its end.
@@ -106,9 +106,7 @@ class Kernel:
 
     def present(self) -> tuple[Family, ...]:
         """Return the families that have a table of ours, whatever is in it."""
-        return self._worker.do(
-            lambda context: tuple(family for family in FAMILIES if _listing(context, family) is not None)
-        )
+        return self._worker.do(lambda _: tables.present())
 
     def preflight(self, families: tuple[Family, ...] = FAMILIES) -> None:
         """Raise FeatureMissing if this kernel or this nft lacks something that rulesets need. Leaves nothing behind."""
@@ -122,36 +120,6 @@ class Kernel:
         the same until `close`.
         """
         self._worker.do(lambda context: monitor.introduce(context.run))
-
-
-def _listing(context: Context, family: Family) -> str | None:
-    return context.list_table(NFT_FAMILY[family], TABLE)
-
-
-def _tables(context: Context, families: tuple[Family, ...]) -> Ruleset:
-    listed = {family: _listing(context, family) for family in families}
-    return Ruleset({family: parse_table(text, family) for family, text in listed.items() if text is not None})
-
-
-def _sets(context: Context, names: Mapping[Family, Collection[str]]) -> Ruleset:
-    tables: dict[Family, Table] = {}
-    for family, group in names.items():
-        listed = [context.list_set(NFT_FAMILY[family], TABLE, name) for name in sorted(group)]
-        parts = [parse_table(text, family) for text in listed if text is not None]
-        elements = {name: entries for part in parts for name, entries in part.elements.items()}
-        tables[family] = Table(family, tuple(one for part in parts for one in part.sets), (), elements)
-    return Ruleset(tables)
-
-
-def _counters(context: Context, names: Mapping[Family, Collection[str]]) -> dict[Family, dict[str, dict[Key, int]]]:
-    listed = {
-        family: {name: context.list_map(NFT_FAMILY[family], TABLE, name) for name in group}
-        for family, group in names.items()
-    }
-    return {
-        family: {name: parse_counters(text) for name, text in group.items() if text is not None}
-        for family, group in listed.items()
-    }
 
 
 def _run(context: Context, script: Script) -> None:

@@ -45,22 +45,6 @@ def parse_table(text: str, family: Family) -> Table:
     return Table(family, tuple(sets), chains, elements, tuple(flags))
 
 
-def parse_counters(text: str) -> dict[Key, int]:
-    """Read a map's listing: how many packets have met each of its elements, where it counts them."""
-    found: dict[Key, int] = {}
-    for one in _of_kind(json.loads(text)["nftables"], "map"):
-        types = _types(one.get("type"))
-        listed = one.get("elem")
-        for item in listed if isinstance(listed, list) else ():
-            bare = item[0] if isinstance(item, list) else item
-            element = bare.get("elem") if isinstance(bare, dict) else None
-            if isinstance(element, dict) and isinstance(counter := element.get("counter"), dict):
-                parts = zip_longest(_parts(element["val"]), types, fillvalue="")
-                key = tuple(_part(part, kind) for part, kind in parts)
-                found[key] = int(str(counter["packets"]))
-    return found
-
-
 def _flags(listed: Json) -> list[str]:
     return [str(flag) for flag in listed] if isinstance(listed, list) else [str(listed)] if listed else []
 

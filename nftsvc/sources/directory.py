@@ -8,6 +8,7 @@ renamed is never seen half done.
 
 import asyncio
 import os
+import stat
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +20,17 @@ from nftsvc.events import Event, Put, Removed, Replaced
 from nftsvc.objects import KINDS, KubernetesObject
 from nftsvc.sources.manifests import Loaded, load, manifests_below
 from nftsvc.sources.source import Batch, Receiver
+from nftsvc.values import is_subdomain
 
 QUIET_MILLISECONDS = 50
 _AT_MOST_MILLISECONDS = 1000
 _RETRY_SECONDS = 1.0
 
+_NAMING = ("metadata", "metadata.name", "metadata.namespace")
+
 _Objects = Mapping[ObjectRef, KubernetesObject]
-_Stamp = tuple[int, int, int, int]
+_Stamp = tuple[int, ...]
+_Changes = set[tuple[watchfiles.Change, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ class DirectorySource:
         content, told, well = EMPTY, False, True
         while True:
             watch = self._watch()
-            changed: asyncio.Task[set[watchfiles.main.FileChange]] | None = None
+            changed: asyncio.Task[_Changes] | None = None
             try:
                 inode = self._folder.stat().st_ino
                 while self._folder.stat().st_ino == inode:
@@ -77,10 +82,10 @@ class DirectorySource:
                     if events or new.problems != content.problems or not (told and well):
                         receiver.deliver(_batch(new, events))
                     content, told, well = new, True, True
-                    await changed
-            except (OSError, StopAsyncIteration) as error:
-                reason = error.strerror if isinstance(error, OSError) else "watching it ended"
-                receiver.broken(self.name, f"{self._folder}: {reason}")
+                    if (watchfiles.Change.deleted, str(self._folder.absolute())) in await changed:
+                        break  # what is there now may be another folder, even if it has got the same number
+            except (OSError, RuntimeError, StopAsyncIteration) as error:
+                receiver.broken(self.name, f"{self._folder}: {_reason(error)}")
                 well = False
                 await asyncio.sleep(_RETRY_SECONDS)
             finally:
@@ -89,9 +94,9 @@ class DirectorySource:
                     await asyncio.wait([changed])
                 await watch.aclose()
 
-    def _watch(self) -> AsyncGenerator[set[watchfiles.main.FileChange], None]:
+    def _watch(self) -> AsyncGenerator[_Changes, None]:
         return watchfiles.awatch(
-            self._folder,
+            self._folder.absolute(),
             watch_filter=None,
             debounce=_AT_MOST_MILLISECONDS,
             step=QUIET_MILLISECONDS,
@@ -100,8 +105,12 @@ class DirectorySource:
         )
 
 
-async def _next(watch: AsyncGenerator[set[watchfiles.main.FileChange], None]) -> set[watchfiles.main.FileChange]:
+async def _next(watch: AsyncGenerator[_Changes, None]) -> _Changes:
     return await anext(watch)
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or "watching it ended"
 
 
 def _batch(content: Content, events: tuple[Event, ...]) -> Batch:
@@ -127,9 +136,12 @@ def read(folder: Path, known: Content = EMPTY) -> Content:
     """Read what is new in a folder. OSError if the folder itself cannot be read; other trouble is in `problems`."""
     os.scandir(folder).close()
     problems: list[Problem] = []
-    files: dict[Path, _File] = {}
-    for path in manifests_below(folder, problems):
-        files[path] = _read_file(path, known.files.get(path))
+    listed = set(manifests_below(folder, problems))
+    hidden = {path for path in known.files.keys() - listed if _may_be_there(path)}  # in a folder that cannot be listed
+    files = {
+        path: _read_file(path, known.files.get(path)) if path in listed else known.files[path]
+        for path in sorted(listed | hidden, key=lambda one: one.parts)
+    }
     objects: dict[ObjectRef, KubernetesObject] = {}
     homes: dict[ObjectRef, Path] = {}
     for path, file in files.items():
@@ -145,20 +157,34 @@ def read(folder: Path, known: Content = EMPTY) -> Content:
 def _read_file(path: Path, known: _File | None) -> _File:
     try:
         status = path.stat()
-        stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        stamp: _Stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     except OSError:
-        stamp = (0, 0, 0, 0)
-    if known is not None and known.stamp == stamp and stamp[1]:
+        stamp = ()
+    if known is not None and known.stamp == stamp and stamp:
         return known
     loaded = load([str(path)])
     earlier = known.objects if known is not None else {}
     return _File(stamp, _merged(loaded, earlier), loaded.problems)
 
 
+def _may_be_there(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+
+
+def _is_about_whoever(problem: Problem) -> bool:
+    """Tell whether a problem keeps one from knowing which object it is about."""
+    return problem.ref is None or not is_subdomain(problem.ref.name) or problem.field in _NAMING
+
+
 def _merged(loaded: Loaded, earlier: _Objects) -> _Objects:
     """Return what was read, and what was known of whatever could not be: of the whole file or of some objects in it."""
     read_now = {one.ref: earlier[one.ref] if earlier.get(one.ref) == one else one for one in loaded.objects}
-    if any(problem.ref is None for problem in loaded.errors):
+    if any(map(_is_about_whoever, loaded.errors)):  # it may have been any of those known
         return {**earlier, **read_now}
     bad = {problem.ref for problem in loaded.errors}
     return {**{ref: one for ref, one in earlier.items() if ref in bad}, **read_now}

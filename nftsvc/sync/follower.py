@@ -13,7 +13,7 @@ from dataclasses import replace
 from nftsvc.changes import ELEMENTS_PER_TRANSACTION, compare
 from nftsvc.errors import KernelRefused, NftsvcError, ObjectRef, Problem, Severity, UsageError
 from nftsvc.events import Event
-from nftsvc.flows import UdpFrontend, stale_frontends
+from nftsvc.flows import TrackedFrontend, remade_frontends, served_frontends, stale_frontends
 from nftsvc.objects import Service
 from nftsvc.plan import Planner, Replanned, ServicePlan
 from nftsvc.render import Renderer
@@ -67,7 +67,8 @@ class Follower:
         self._touched = NOTHING
         self._suspicion: Suspicion | None = None
         self._known = False
-        self._owed: tuple[UdpFrontend, ...] = ()
+        self._owed: tuple[TrackedFrontend, ...] = ()
+        self._served: tuple[TrackedFrontend, ...] = ()
         self._left_out: dict[ServiceKey, str] = {}
         self._trying: ServiceKey | None = None
         self._warnings: tuple[Problem, ...] = ()
@@ -151,8 +152,6 @@ class Follower:
             return replace(self._progress(kind, services, error), left_out=left_out)
         finally:
             self._trying = None
-        if kind not in (PassKind.FIRST, PassKind.CHANGE) and self._door.transactions:
-            self._owe((), self.plans.values())  # flows begun while something was missing lead to nobody
         self._known = True
         return self._progress(kind, services)
 
@@ -166,12 +165,14 @@ class Follower:
         return self._progress(PassKind.RETRY, 0, NftsvcError(f"a bug: {type(error).__name__}: {error}"))
 
     def _progress(self, kind: PassKind, services: int, error: NftsvcError | None = None) -> Progress:
-        stale: tuple[UdpFrontend, ...] = ()
+        stale: tuple[TrackedFrontend, ...] = ()
+        served: tuple[TrackedFrontend, ...] = ()
         if error is None:
             stale, self._owed = self._owed, ()
+            served, self._served = self._served, ()
         door = self._door
         counts = (services, door.added, door.removed, door.transactions, door.operations, door.bytes)
-        return Progress(kind, *counts, stale, error)
+        return Progress(kind, *counts, stale, error, served=served)
 
     def _new_settings(self, touched: Touched) -> NodeSettings:
         """Return the settings to go by: the old ones where what has changed makes none."""
@@ -238,6 +239,11 @@ class Follower:
     def _owe(self, old: Iterable[ServicePlan], new: Iterable[ServicePlan], found: Ruleset | None = None) -> None:
         """Remember the frontends whose flows are to be looked at once the kernel has what is wanted."""
         self._owed = stale_frontends(old, new, found, self._owed)
+        self._served = served_frontends(old, new, self._served)
+
+    def _owe_remade(self, part: Part) -> None:
+        """Remember the frontends that something was missing of: flows begun meanwhile lead to nobody."""
+        self._owed = remade_frontends(*part, self.plans.values(), self._owed)
 
     def _records(self) -> Ruleset:
         """Return what packets have recorded: of each client the endpoint it had."""
@@ -265,7 +271,9 @@ class Follower:
             empty: dict[str, Elements] = {one.name: {} for one in table.sets}
             before[family] = replace(table, elements={**empty, **{name: here[name] for name in checked}})
             after[family] = replace(table, elements={**empty, **{name: table.elements[name] for name in checked}})
-        self._send(Part(Ruleset(before), Ruleset(after)))
+        part = Part(Ruleset(before), Ruleset(after))
+        self._owe_remade(part)
+        self._send(part)
 
     def _everything(self, settings: NodeSettings, touched: Touched) -> int:
         """Compare everything with what the kernel has, and send the difference; return how many Services that is."""
@@ -298,9 +306,12 @@ class Follower:
         plans = planner.plans.values()
         self._wanted = Wanted(plan.settings, done.wanted, plans)
         if self._door.remembers:
-            for found in (self._door.first, done.found):
-                self._owe((), plans, found)
+            self._owe((), plans, done.found)
+            if self._door.first is not done.found:
+                self._owe((), plans, self._door.first)
             self._door.remembers, self._door.first = False, None
+        elif done.changes:
+            self._owe_remade(Part(done.found, done.wanted))
 
     def _compare(self, wanted: Wanted) -> None:
         """Compare the ruleset that is wanted with all that the kernel has, and send the difference."""
@@ -308,6 +319,7 @@ class Follower:
         part = wanted.against(self._door.read(families))
         if compare(*part).structure:
             self._door.preflight(families)
+        self._owe_remade(part)
         self._send(part)
         if part.records_in_doubt:
             self._send(wanted.without_stale_records(part.after, part, self._records()))

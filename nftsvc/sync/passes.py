@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from nftsvc.errors import NftsvcError
-from nftsvc.flows import UdpFrontend
+from nftsvc.flows import TrackedFrontend
 from nftsvc.values import Family
 
 
@@ -44,7 +44,7 @@ class Progress:
     `services` counts those that were planned anew, `added` and `removed` elements, `bytes` those of the nft text.
     `operations` are the commands in that.
     `left_out` is the Service that it has come to leave out because the kernel refuses it, else "".
-    `stale` are the frontends whose UDP flows may lead to an endpoint that is gone.
+    `stale` are the frontends whose flows may lead to nobody, `served` all UDP frontends of Services that changed.
     """
 
     kind: PassKind
@@ -54,6 +54,7 @@ class Progress:
     transactions: int = 0
     operations: int = 0
     bytes: int = 0
-    stale: tuple[UdpFrontend, ...] = ()
+    stale: tuple[TrackedFrontend, ...] = ()
     error: NftsvcError | None = None
     left_out: str = ""
+    served: tuple[TrackedFrontend, ...] = ()

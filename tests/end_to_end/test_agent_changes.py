@@ -150,9 +150,9 @@ def far(lab: Cluster, tmp_path: Path) -> Iterator[Site]:
             yield made
 
 
-@pytest.mark.parametrize(("ahead", "refuse"), [(-2, True), (0, True), (1000, False)], ids=["older", "same", "newer"])
+@pytest.mark.parametrize(("ahead", "refuse"), [(-2, True), (1000, False)], ids=["older", "newer"])
 def test_api_server_lost_and_back_with_other_data(far: Site, ahead: int, refuse: bool) -> None:
-    """What comes back is at an older revision than the agent has seen, at the same, or at a newer one."""
+    """What comes back is at an older revision than the agent has seen, or at a newer one."""
     assert isinstance(far.plane, Double)
     server = far.plane.server
     for _ in range(3):

@@ -1,5 +1,6 @@
 """Whatever happens in whatever order, with refusals and meddling in between: the kernel gets what is wanted."""
 
+import itertools
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -99,7 +100,7 @@ def test_a_refusal_is_got_over(history: list[Objects], random: Random) -> None:
     follower = Follower(door, RENDERER, settings_of, limit=random.choice((5, 5000)))
     follower.take(lists(history[0]))
     follower.step()
-    for old, new in zip(history, history[1:], strict=False):
+    for old, new in itertools.pairwise(history):
         follower.take(difference(old, new, random))
         door.refuse = once(random.randrange(3))
         first = follower.step()
@@ -118,7 +119,7 @@ def test_what_others_do_is_put_right(history: list[Objects], random: Random) -> 
     follower = Follower(door, RENDERER, settings_of)
     follower.take(lists(history[0]))
     follower.step()
-    for old, new in zip(history, history[1:], strict=False):
+    for old, new in itertools.pairwise(history):
         follower.take(difference(old, new, random))
         follower.suspect(meddle(door, random))
         for _ in range(2):

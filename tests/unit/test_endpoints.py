@@ -13,9 +13,9 @@ from nftsvc.objects import (
     EndpointPort,
     EndpointSlice,
     Hint,
-    SliceMeta,
     ServicePort,
     SliceEndpoint,
+    SliceMeta,
 )
 from nftsvc.values import Address, Family, Label, Port, Protocol, Subdomain
 

@@ -9,7 +9,7 @@ import pytest
 from nftsvc.changes import AddElements
 from nftsvc.errors import KernelError, KernelUnavailable, NftsvcError, ObjectRef, Severity, UsageError
 from nftsvc.events import Event, Put, Removed, Replaced
-from nftsvc.flows import UdpFrontend
+from nftsvc.flows import UDP, TrackedFrontend
 from nftsvc.objects import KINDS, KubernetesObject, Node, Service
 from nftsvc.plan import make_plan
 from nftsvc.render import Renderer, Script
@@ -522,8 +522,9 @@ def test_a_restart_after_changes_sends_the_difference() -> None:
 # UDP flows ------------------------------------------------------------------------------------------------------------
 
 
-def frontend(*endpoints: str) -> UdpFrontend:
-    return UdpFrontend(Family.IPV4, Address("10.96.7.10"), 53, frozenset((Address(one), 5353) for one in endpoints))
+def frontend(*endpoints: str) -> TrackedFrontend:
+    listed = frozenset((Address(one), 5353) for one in endpoints)
+    return TrackedFrontend(Family.IPV4, UDP, Address("10.96.7.10"), 53, listed)
 
 
 def test_flows_are_looked_at_once_the_kernel_has_what_is_wanted() -> None:
@@ -543,6 +544,16 @@ def test_flows_to_an_endpoint_that_came_since_are_not_stale() -> None:
     assert follower.step().error is not None
     follower.take(put(dns("10.244.1.5", "10.244.1.7")[1]))
     assert follower.step().stale == (frontend("10.244.1.5", "10.244.1.7"),)
+
+
+def test_all_udp_frontends_of_what_changed_are_told_with_the_endpoints_of_now() -> None:
+    door, follower = started(*dns("10.244.1.5"), *web(1))
+    door.refuse = failing(1)
+    follower.take(put(dns("10.244.1.5", "10.244.1.6")[1], *web(1, "10.244.9.9")))
+    assert follower.step().served == ()
+    done = follower.step()
+    assert (done.error, done.served) == (None, (frontend("10.244.1.5", "10.244.1.6"),))
+    assert follower.step().served == ()
 
 
 def test_flows_of_a_service_that_went_meanwhile_are_all_stale() -> None:

@@ -155,14 +155,13 @@ class ResourceSource:
     async def _verify(self) -> None:
         """Find out whether the version still means something, after the server was away or a watch was all silent.
 
-        A watch from a version that a restored server has not reached yet is silent until it has, and one from a version
-        that it has just reached does not tell what is different there.
+        A watch from a version that a restored server has not reached yet is silent until it has.
         """
         if _time() - self._heard > self._pace.resumable:
             self._version = ""
             return
         page = self._decoder.page(await self._fetch(self._resource.page(limit=1)))
-        if not _older(self._version, page.version):
+        if _older(page.version, self._version):
             self._version = ""
 
     async def _fetch(self, path: str) -> bytes:
