@@ -15,6 +15,8 @@ from nftsvc.values import Family
 _log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 30.0
+_QUIET_SECONDS = 1.0
+_MOST_PROCESSES = 100
 
 
 class DriftWatch:
@@ -35,6 +37,8 @@ class DriftWatch:
         self._suspect = suspect
         self._now = now
         self._namespace = namespace
+        self._said: dict[str, float] = {}
+        self._unsaid = 0
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -84,15 +88,30 @@ class DriftWatch:
 
     def _tell(self, foreign: Foreign) -> None:
         drift = Drift(foreign.process, foreign.pid, foreign.what, self._now())
-        event(
-            _log,
-            logging.WARNING,
-            "another process changed our tables",
-            process=foreign.process,
-            pid=foreign.pid,
-            what=foreign.what,
-        )
+        if self._is_news(drift):
+            event(
+                _log,
+                logging.WARNING,
+                "another process changed our tables",
+                process=foreign.process,
+                pid=foreign.pid,
+                what=foreign.what,
+                unsaid=self._unsaid or None,
+            )
+            self._unsaid = 0
+        else:
+            self._unsaid += 1
         self._suspect(suspicion_of(foreign), drift)
+
+    def _is_news(self, drift: Drift) -> bool:
+        """Whether to log it: a process that changes something hundreds of times a second is named once in each."""
+        said = self._said.get(drift.process)
+        if said is not None and 0 <= drift.at - said < _QUIET_SECONDS:
+            return False
+        if len(self._said) >= _MOST_PROCESSES:
+            self._said.clear()
+        self._said[drift.process] = drift.at
+        return True
 
 
 def suspicion_of(foreign: Foreign) -> Suspicion:

@@ -2,7 +2,7 @@
 
 Nothing is written before every source has said what there is. After that a pass is made at once when something arrives,
 `minimum` seconds after the end of the one before under load. What the kernel refused is tried again, ever more slowly.
-What another process changed is put right at once.
+What another process changed is put right at once, and ten times a second if it goes on.
 """
 
 import asyncio
@@ -30,6 +30,7 @@ _MOST_RETRY_SECONDS = 30.0
 _FIRST_RETRY_SECONDS = 0.1
 _LEAST_AFTER_FAILURE_SECONDS = 1.0
 _DOUBLINGS = 10
+_AFTER_REPAIR_SECONDS = 0.1
 
 # What is remembered of all that has not come to a good end, so that nothing grows while nothing works.
 _MOST_DRIFT = 1000
@@ -67,6 +68,7 @@ class SyncLoop:
         self._read_at: deque[float] = deque(maxlen=_MOST_BATCHES)
         self._causes: deque[tuple[Family, float]] = deque(maxlen=_MOST_BATCHES)
         self._failures = 0
+        self._repaired = False
         self._error: NftsvcError | None = None
         self._unsynced: float | None = None
         self.busy_since: float | None = None
@@ -108,6 +110,7 @@ class SyncLoop:
             ended = loop.time()
             self._error = outcome.progress.error
             self._failures = self._failures + 1 if self._error is not None else 0
+            self._repaired = bool(outcome.repaired)
             if outcome.progress.left_out:  # the others need not wait for that
                 self._failures = 0
                 self._wake.set()
@@ -129,6 +132,8 @@ class SyncLoop:
         else:
             await _first_of(self._wake, verify_at)
             await _first_of(self._urgent, ended + self._pace.minimum)
+            if self._repaired:
+                await asyncio.sleep(max(0.0, ended + _AFTER_REPAIR_SECONDS - asyncio.get_running_loop().time()))
 
     async def _pass(self, inbox: Inbox, *, verify: bool) -> Outcome:
         loop = asyncio.get_running_loop()

@@ -17,9 +17,20 @@ def _span(text: str | Duration) -> Duration:
     if isinstance(text, Duration):
         return text
     try:
-        return Duration.parse(text)
+        span = Duration.parse(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+    if span < 0:
+        raise typer.BadParameter(f"{span} is less than nothing")
+    return span
+
+
+def _period(text: str | Duration) -> Duration:
+    """Read a span of time that is not zero."""
+    span = _span(text)
+    if not span:
+        raise typer.BadParameter(f"{span} is no time at all")
+    return span
 
 
 ThisNode = Annotated[
@@ -92,7 +103,7 @@ SyncPeriod = Annotated[
     typer.Option(
         "--sync-period",
         metavar="TIME",
-        parser=_span,
+        parser=_period,
         show_default=False,
         help="Half the time after which a change that is not in the kernel makes the node unhealthy. Default:"
         f" {AgentSettings().sync_period}.",
@@ -103,7 +114,7 @@ VerifyPeriod = Annotated[
     typer.Option(
         "--verify-period",
         metavar="TIME",
-        parser=_span,
+        parser=_period,
         help="How often everything is compared with what the kernel has; what others change is seen at once"
         " without that.",
     ),

@@ -30,7 +30,7 @@ from nftsvc.cli.agent_options import (
 )
 from nftsvc.cli.options import FamilyChoice, FamilyOption, Settings, Templates
 from nftsvc.cli.output import errors_reported
-from nftsvc.configuration import AgentSettings, Listen
+from nftsvc.configuration import AgentSettings, Duration, Listen
 from nftsvc.configuration.agent import HEALTHZ_PORT, METRICS_PORT
 from nftsvc.configuration.readers import listen
 from nftsvc.errors import UsageError
@@ -77,10 +77,10 @@ def run(
                 overrides=tuple(settings or ()),
                 templates=templates,
                 settings=told,
-                pace=Pace((min_sync_period or told.min_sync_period).seconds, verify_period.seconds),
-                sync_period=(sync_period or told.sync_period).seconds,
-                healthz=_address(healthz_bind_address, HEALTHZ_PORT, told.healthz),
-                metrics=_address(metrics_bind_address, METRICS_PORT, told.metrics),
+                pace=Pace(_said(min_sync_period, told.min_sync_period).seconds, verify_period.seconds),
+                sync_period=_said(sync_period, told.sync_period).seconds,
+                healthz=_address("--healthz-bind-address", healthz_bind_address, HEALTHZ_PORT, told.healthz),
+                metrics=_address("--metrics-bind-address", metrics_bind_address, METRICS_PORT, told.metrics),
                 tune=config is not None or manifests is None,
                 takeover=takeover,
                 cluster=_cluster(manifests, ClusterAccess(kubeconfig, context, server), told),
@@ -117,11 +117,15 @@ def _cluster(manifests: Path | None, access: ClusterAccess, told: AgentSettings)
     return None
 
 
-def _address(text: str | None, port: int, otherwise: Listen | None) -> Listen | None:
-    """Read `address:port` or an address alone; None where it is to be nowhere."""
+def _said(option: Duration | None, otherwise: Duration) -> Duration:
+    return otherwise if option is None else option
+
+
+def _address(option: str, text: str | None, port: int, otherwise: Listen | None) -> Listen | None:
+    """Read an option's `address:port` or address alone; None where it is to be nowhere."""
     if text is None:
         return otherwise
     try:
         return listen(port)(text)
     except ValueError as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(f"{option}: {error}") from error

@@ -41,7 +41,7 @@ def table_flags(messages: Iterable[Message], table: str) -> tuple[str, ...] | No
 def chains(found: Iterable[Message], rules: Iterable[Message], table: str, sets: Collection[str]) -> tuple[Chain, ...]:
     """Return a table's chains from the messages of NFT_MSG_GETCHAIN and NFT_MSG_GETRULE, which may be of others, too.
 
-    `sets` are the names of its sets that are not part of a rule.
+    `sets` are those of its sets that count as looked into, by name.
     """
     of_chain: dict[str, list[Rule]] = {}
     for said in _ours(rules, table):

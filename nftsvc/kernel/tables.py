@@ -85,7 +85,9 @@ def _table(asked: Socket, family: Family) -> Table | None:
     sets = [one for one in declared if not one.anonymous]
     found = _dump(asked, _GET_CHAIN, family)
     rules = _dump(asked, _GET_RULE, family, _OF_TABLE)
-    made = chains(found or (), rules or (), TABLE, {one.name for one in sets})
+    # `{ tcp, udp }` in a rule is a set whose name tells nothing; a map there leads somewhere, and none of ours does.
+    looked_into = {one.name for one in declared if one.is_map or not one.anonymous}
+    made = chains(found or (), rules or (), TABLE, looked_into)
     elements = {one.name: _entries(asked, family, one) for one in sets}
     odd = tuple(f"odd set {name}" for name, listed in elements.items() if listed is None)
     known = {name: listed or {} for name, listed in elements.items()}

@@ -20,10 +20,15 @@ _OURS = re.compile(r"nftsvc-(?P<pid>\d+)-.+")
 
 
 class Namespace:
-    """A network namespace that `ip netns` knows, named after this process so that leftovers are told apart."""
+    """A network namespace that `ip netns` knows, named after this process so that leftovers are told apart.
+
+    Where this process has one of that name already, the next gets a number.
+    """
 
     def __init__(self, name: str) -> None:
-        self.name = f"nftsvc-{os.getpid()}-{name}"
+        stem = f"nftsvc-{os.getpid()}-{name}"
+        free = (one for one in (stem, *(f"{stem}-{number}" for number in range(2, 100))) if not (_FOLDER / one).exists())
+        self.name = next(free)
         self.path = _FOLDER / self.name
 
     def configure(self, *commands: str) -> None:

@@ -208,7 +208,7 @@ def settings_of(state: State) -> NodeSettings:
     ],
 )
 def test_what_others_do_is_noticed_and_put_right(
-    kernel: Kernel, empty_namespace: Namespace, command: str, narrow: bool
+    kernel: Kernel, empty_namespace: Namespace, command: str, narrow: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def test() -> None:
         follower = Follower(kernel, Renderer(), settings_of)
@@ -236,6 +236,8 @@ def test_what_others_do_is_noticed_and_put_right(
         suspicion, drift = seen[0]
         assert bool(suspicion.sets) == narrow
         assert (drift.process, drift.at) == ("nft", 5.0)
+        told = [one for one in caplog.records if "another process" in one.getMessage()]
+        assert len(told) == 1, "one line for a process and a second, and time stands still here"
         follower.suspect(suspicion)
         done = await asyncio.to_thread(follower.step)
         assert (done.kind, done.error) == (PassKind.REPAIR, None)

@@ -28,9 +28,9 @@ def logging_as_before() -> Iterator[None]:
     own.setLevel(own_level)
 
 
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run the command with an agent that only takes note of what it is started with."""
+@pytest.fixture(autouse=True)
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Options]:
+    """Have an agent that only takes note of what it is started with, in every test: no other may run here."""
     started: list[Options] = []
 
     async def note(options: Options, now: Callable[[], float]) -> None:
@@ -39,6 +39,12 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
 
     monkeypatch.setattr(nftsvc.agent.start, "run_agent", note)
     monkeypatch.delenv("NODE_NAME", raising=False)
+    return started
+
+
+@pytest.fixture
+def run(started: list[Options]) -> Run:
+    """Run the command and return what the agent was started with."""
 
     def run(*arguments: object) -> Options:
         done = CliRunner().invoke(app, ["run", *map(str, arguments)])
@@ -95,7 +101,7 @@ def test_a_folder_is_instead_of_a_cluster(option: str, tmp_path: Path) -> None:
 
 def test_everything_that_can_be_said(run: Run, tmp_path: Path) -> None:
     options = run(
-        *("--manifests", tmp_path, "--family", "IPv6", "--set", "zone=a", "--set", "masqueradeAll=true"),
+        *("--manifests", tmp_path, "--family", "ipv6", "--set", "zone=a", "--set", "masqueradeAll=true"),
         *("--min-sync-period", "1s", "--sync-period", "10s", "--verify-period", "1h30m", "--templates", tmp_path),
         *("--healthz-bind-address", "127.0.0.1:1234", "--metrics-bind-address", "", "--endpoints", "--takeover"),
     )
@@ -163,6 +169,9 @@ def test_no_distance_between_passes_may_be_wanted(run: Run, tmp_path: Path) -> N
     assert run("--manifests", tmp_path, "--min-sync-period", "0s").pace.minimum == 0.0
 
 
+@pytest.mark.parametrize("option", ["--healthz-bind-address", "--metrics-bind-address"])
 @pytest.mark.parametrize("value", ["somewhere", "127.0.0.1:99999", "1.2.3:80"])
-def test_addresses_that_are_none(value: str, tmp_path: Path) -> None:
-    assert "address" in refused("--manifests", tmp_path, "--healthz-bind-address", value)
+def test_addresses_that_are_none(option: str, value: str, tmp_path: Path) -> None:
+    said = refused("--manifests", tmp_path, option, value)
+    assert option in said
+    assert value.removeprefix("127.0.0.1:") in said

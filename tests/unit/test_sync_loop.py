@@ -284,6 +284,20 @@ def test_what_somebody_else_has_done_does_not_wait() -> None:
     run(test)
 
 
+def test_repairs_keep_a_distance_of_their_own_while_somebody_goes_on() -> None:
+    async def test() -> None:
+        async with running(Follows(), AT_ONCE) as made:
+            made.list()
+            await made.passes(1)
+            while len(made.outcomes) < 5:
+                made.suspect()
+                await asyncio.sleep(0.001)
+            assert all(later - one >= 0.1 for one, later in pairwise(made.times[1:]))
+            assert max(len(one.repaired) for one in made.outcomes) > 1
+
+    run(test)
+
+
 # Retry ----------------------------------------------------------------------------------------------------------------
 
 
@@ -334,7 +348,7 @@ def test_events_do_not_make_retries_come_sooner_but_are_in_them() -> None:
             while len(made.outcomes) < 4:
                 made.put(len(made.outcomes) + 1)
                 await asyncio.sleep(0.002)
-            pauses = [later - one for one, later in pairwise(made.times)]
+            pauses = [later - one for one, later in pairwise(made.times)][:3]
             assert [pause >= least for pause, least in zip(pauses, (0.1, 0.2, 0.4), strict=True)] == [True] * 3
             assert all(made.follower.taken[1:4])
 
