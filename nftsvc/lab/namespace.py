@@ -27,8 +27,8 @@ class Namespace:
 
     def __init__(self, name: str) -> None:
         stem = f"nftsvc-{os.getpid()}-{name}"
-        free = (one for one in (stem, *(f"{stem}-{number}" for number in range(2, 100))) if not (_FOLDER / one).exists())
-        self.name = next(free)
+        names = (stem, *(f"{stem}-{number}" for number in range(2, 100)))
+        self.name = next(name for name in names if not (_FOLDER / name).exists())
         self.path = _FOLDER / self.name
 
     def configure(self, *commands: str) -> None:
