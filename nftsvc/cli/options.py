@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from nftsvc.explain import Outcome
 from nftsvc.settings import SETTING_NAMES
@@ -107,6 +108,29 @@ LocalAddresses = Annotated[
     typer.Option(
         "--local", metavar="ADDRESS", help="An address of the node that the input does not name.", show_default=False
     ),
+]
+
+
+class ColorChoice(StrEnum):
+    """`--color`."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+    def console(self, *, stderr: bool = False) -> Console:
+        """Return standard output or standard error in the colours asked for; `auto` heeds terminals and NO_COLOR."""
+        match self:
+            case ColorChoice.ALWAYS:
+                return Console(stderr=stderr, highlight=False, force_terminal=True, no_color=False)
+            case ColorChoice.NEVER:
+                return Console(stderr=stderr, highlight=False, force_terminal=False, no_color=True)
+            case ColorChoice.AUTO:
+                return Console(stderr=stderr, highlight=False)
+
+
+Color = Annotated[
+    ColorChoice, typer.Option("--color", help="Colour: on a terminal without NO_COLOR, always, or never.")
 ]
 Output = Annotated[OutputFormat, typer.Option("--output", "-o", help="For people or for scripts.")]
 Expect = Annotated[
