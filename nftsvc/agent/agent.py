@@ -25,6 +25,7 @@ from nftsvc.agent.loop import Outcome, SyncLoop
 from nftsvc.agent.metrics import Metrics
 from nftsvc.agent.options import Pace
 from nftsvc.agent.pages import Pages, serve
+from nftsvc.agent.requests import ApiRequests
 from nftsvc.agent.service_health import EVERYWHERE, FAILED, ServiceHealth
 from nftsvc.agent.status import NoLocalEndpoints, Programmed, Status
 from nftsvc.agent.systemd import Notifier
@@ -90,6 +91,7 @@ class Surroundings:
     first_synced: Callable[[], None] = lambda: None
     announcer: Announcer | None = None
     notifier: Notifier = field(default_factory=Notifier)
+    requests: ApiRequests | None = None
 
 
 class Agent:
@@ -123,7 +125,7 @@ class Agent:
         self._told: dict[str, frozenset[Problem]] = {}
         self._inbox = Inbox(sources, now, self._arrived, self._seen, self._failed)
         self._loop = SyncLoop(follower, conduct.pace, now, self._done)
-        self._metrics = Metrics(self.status, now, self._read_counters)
+        self._metrics = Metrics(self.status, now, self._read_counters, surroundings.requests)
         self._cleaner = FlowCleaner(self._cleaned)
         self._service_health: ServiceHealth | None = None
         self._checks: tuple[HealthCheck, ...] = ()

@@ -47,11 +47,15 @@ class Metrics:
     """What the agent counts. Used on the event loop's thread only.
 
     `status` gives the present Status (its families at once), `now` the time in seconds since 1970. Without
-    `read_counters` there are no counters by Service.
+    `read_counters` there are no counters by Service, without `requests` none of requests to an API server.
     """
 
     def __init__(
-        self, status: Callable[[], Status], now: Callable[[], float], read_counters: ReadCounters | None = None
+        self,
+        status: Callable[[], Status],
+        now: Callable[[], float],
+        read_counters: ReadCounters | None = None,
+        requests: Collector | None = None,
     ) -> None:
         self._status = status
         self._registry = CollectorRegistry()
@@ -63,6 +67,8 @@ class Metrics:
         self._add_kube_proxy()
         self._add_own()
         self._registry.register(StatusGauges(status, now))
+        if requests is not None:
+            self._registry.register(requests)
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)

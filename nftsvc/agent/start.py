@@ -13,6 +13,7 @@ from nftsvc.agent.agent import Agent, Announcer, Conduct, Surroundings
 from nftsvc.agent.listener import BindAddress
 from nftsvc.agent.log import event
 from nftsvc.agent.options import ClusterAccess, Options
+from nftsvc.agent.requests import ApiRequests
 from nftsvc.configuration import AgentSettings, Listen
 from nftsvc.errors import Occupied, Problem, UsageError
 from nftsvc.kernel import Kernel
@@ -51,24 +52,28 @@ async def run_agent(options: Options, now: Callable[[], float]) -> None:
         await asyncio.to_thread(kernel.preflight, options.families)
         if not options.takeover:
             await asyncio.to_thread(_require_nobody_else)
-        async with _opened(options) as (sources, announcer):
+        requests = ApiRequests()
+        async with _opened(options, requests) as (sources, announcer):
             if options.tune:
                 await asyncio.to_thread(_tune, options.settings)
             follower = Follower(kernel, Renderer(options.templates), _settings_of(options, now))
             surroundings = Surroundings(
-                now=now, announcer=announcer, first_synced=_take_over if options.takeover else lambda: None
+                now=now,
+                announcer=announcer,
+                first_synced=_take_over if options.takeover else lambda: None,
+                requests=requests,
             )
             await Agent(follower, kernel, sources, _conduct(options), surroundings).run(stop)
 
 
 @asynccontextmanager
-async def _opened(options: Options) -> AsyncIterator[tuple[Sequence[Source], Announcer | None]]:
+async def _opened(options: Options, requests: ApiRequests) -> AsyncIterator[tuple[Sequence[Source], Announcer | None]]:
     """Yield the sources, and whoever writes Events."""
     if options.manifests is not None:
         yield (DirectorySource(options.manifests),), None
         return
     access = options.cluster or ClusterAccess()
-    async with open_cluster(access.kubeconfig, access.context, access.server) as cluster:
+    async with open_cluster(access.kubeconfig, access.context, access.server, observer=requests.seen) as cluster:
         for warning in cluster.warnings:
             event(_log, logging.WARNING, "unsafe", what=warning)
         yield cluster.sources(options.node, with_endpoints=options.with_endpoints), cluster

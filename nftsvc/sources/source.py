@@ -50,3 +50,16 @@ class Source(Protocol):
     async def run(self, receiver: Receiver) -> None:
         """Tell the receiver until cancelled. Whatever goes wrong is reported and tried again, never raised."""
         ...
+
+
+class Observer(Protocol):
+    """Who is told of each request to an API server, for the metrics."""
+
+    def __call__(self, method: str, host: str, code: str, seconds: float) -> None:
+        """Take note of an HTTP method, the server, the status (`<error>` if none came), and how long that took."""
+        ...
+
+
+def unobserved(method: str, host: str, code: str, seconds: float) -> None:
+    """Be an Observer that takes note of nothing."""
+    del method, host, code, seconds

@@ -176,6 +176,9 @@ def test_source_that_does_not_work_is_told_and_told_well_again(site: Site) -> No
         agent.wait_ready()
         until(lambda: all(one["working"] for one in agent.status["sources"]), lambda: agent.output)
         assert agent.said("source works again")
+        requests = agent.metrics.samples["rest_client_requests_total"]
+        assert {"200"} <= {dict(one)["code"] for one in requests} <= {"200", "201", "<error>"}
+        assert {dict(one)["host"] for one in requests} == {f"{server.host}:{server.port}"}
 
 
 def test_bad_object_stops_nobody_and_is_told_everywhere(site: Site, lab: Cluster) -> None:

@@ -276,8 +276,13 @@ def watched_from(server: ApiServer, resource: str) -> list[int]:
 
 def end_watch(server: ApiServer, resource: str, then: Literal["end", "close", "reset"] = "end") -> None:
     """End the watch of a resource, once there is one."""
-    server.wait(lambda: server.watching(resource) == 1)
+    watched(server, resource)
     server.end_watches(resource, then=then)
+
+
+def watched(server: ApiServer, resource: str) -> None:
+    """Wait until there is a watch of a resource."""
+    server.wait(lambda: server.watching(resource) == 1)
 
 
 # In step --------------------------------------------------------------------------------------------------------------
@@ -911,7 +916,7 @@ def test_a_token_file_that_rotates_in_time(secure: ApiServer, tmp_path: Path) ->
     (tmp_path / "token").write_text("first-token\n")
     with follow_with(secure.kubeconfig(tmp_path / "config", {"tokenFile": "token"})) as view:
         view.wait_in_step(secure, "services")
-        secure.wait(lambda: secure.watching() == 1)
+        watched(secure, "services")
         renew(tmp_path / "token", "second-token\n")
         secure.set_token("second-token", cut=True)
         secure.put(service(1))
@@ -925,6 +930,7 @@ def test_a_token_file_that_rotates_too_late(secure: ApiServer, tmp_path: Path) -
     with follow_with(secure.kubeconfig(tmp_path / "config", {"tokenFile": "token"})) as view:
         view.wait_in_step(secure, "services")
         before = dict(view.objects["services"])
+        watched(secure, "services")
         secure.set_token("second-token", cut=True)
         reason = view.wait_for_reason("does not accept the credentials")
         assert re.search(r"the credentials \(401 when asked to (list|watch) services\)$", reason)
@@ -944,6 +950,7 @@ def test_a_kubeconfig_that_is_written_anew(secure: ApiServer, tmp_path: Path) ->
         secure.put(service(1))
         view.wait_in_step(secure, "services")
         assert not view.reasons, "half a file does no harm as long as the old credentials do"
+        watched(secure, "services")
         secure.set_token("second-token", cut=True)
         view.wait_for_reason("not YAML (line ")
         secure.kubeconfig(path)
@@ -957,6 +964,7 @@ def test_the_service_account_of_a_pod(secure: ApiServer, tmp_path: Path) -> None
     access = PodAccess(folder / "token", folder / "ca.crt", there)
     with Agent(lambda: opened(access, random.Random(4).random, now, QUICK), ("services",), View()) as view:
         view.wait_in_step(secure, "services")
+        watched(secure, "services")
         secure.set_token("second-token")
         secure.service_account(tmp_path)
         end_watch(secure, "services")
@@ -1008,6 +1016,7 @@ def test_an_exec_plugin(secure: ApiServer, tmp_path: Path) -> None:
         view.wait_in_step(secure, "services")
         assert (tmp_path / "runs").read_text() == "x\n"
         plugin(tmp_path, credential("second-token"))
+        watched(secure, "services")
         secure.set_token("second-token", cut=True)
         secure.put(service(1))
         view.wait_in_step(secure, "services", "nodes", "endpointslices")
@@ -1025,6 +1034,7 @@ def test_an_exec_plugin_is_run_again_when_its_token_expires(secure: ApiServer, t
         secure.wait(lambda: secure.count("watch") == 2)
         assert (tmp_path / "runs").read_text() == "x\n"
         times[0] = datetime(2030, 1, 1, 0, 59, 30, tzinfo=UTC)
+        watched(secure, "services")
         secure.set_token("second-token")
         end_watch(secure, "services")
         secure.wait(lambda: secure.count("watch") == 3)

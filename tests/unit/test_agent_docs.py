@@ -14,6 +14,7 @@ from nftsvc.agent import pages, service_health
 from nftsvc.agent.counters import ServiceCount, ServiceLabels
 from nftsvc.agent.metrics import Metrics
 from nftsvc.agent.pages import Pages
+from nftsvc.agent.requests import ApiRequests
 from nftsvc.agent.status import Drift, NoLocalEndpoints, PassReport, Programmed, SourceStatus, Status
 from nftsvc.agent.statusz import status_json
 from nftsvc.cli import app
@@ -182,7 +183,9 @@ def _everything_counted() -> Exposition:
         return [ServiceCount(labels, 1), ServiceCount(labels, 1, refused=True)]
 
     async def scrape() -> bytes:
-        metrics = Metrics(lambda: FULL, lambda: NOW, read)
+        requests = ApiRequests()
+        requests.seen("GET", "192.0.2.1:6443", "200", 0.01)
+        metrics = Metrics(lambda: FULL, lambda: NOW, read, requests)
         metrics.pass_done(PASS)
         metrics.pass_done(replace(PASS, kind=PassKind.FULL, programming=((Family.IPV4, 1.0),)))
         metrics.queued(NOW)

@@ -15,7 +15,7 @@ from secrets import SystemRandom
 from typing import Protocol
 
 from nftsvc.errors import ObjectRef
-from nftsvc.sources.source import Source
+from nftsvc.sources.source import Observer, Source, unobserved
 
 __all__ = ["Cluster", "open_cluster"]
 
@@ -58,13 +58,15 @@ async def open_cluster(
     *,
     random: Callable[[], float] = _random,
     clock: Callable[[], datetime] = _now,
+    observer: Observer = unobserved,
 ) -> AsyncIterator[Cluster]:
     """Open a cluster: by a kubeconfig (and a context of it), by an API server's URL, or the one that this Pod is in.
 
-    With both, `server` takes the place of the kubeconfig's. Raises ClusterUnreachable for what cannot work, before
-    anything is sent; a server that does not answer is found out, reported and waited for by the sources.
+    With both, `server` takes the place of the kubeconfig's. `observer` is told of each request. Raises
+    ClusterUnreachable for what cannot work, before anything is sent; a server that does not answer is found out,
+    reported and waited for by the sources.
     """
     from nftsvc.sources.cluster.opening import access_to, opened  # noqa: PLC0415 - heavy: see above
 
-    async with opened(access_to(kubeconfig, context, server), random, clock) as cluster:
+    async with opened(access_to(kubeconfig, context, server), random, clock, observer=observer) as cluster:
         yield cluster

@@ -20,6 +20,7 @@ from nftsvc.errors import ClusterUnreachable
 from nftsvc.sources.cluster.access import Access, Credentials
 from nftsvc.sources.cluster.faults import BAD_REQUEST, UNAUTHORIZED, Cut, Fault, read_status, refusal
 from nftsvc.sources.cluster.pace import PACE, Pace
+from nftsvc.sources.source import Observer, unobserved
 
 _MOST_WORDS = 64 * 1024
 _EARLY = timedelta(seconds=60)
@@ -54,10 +55,11 @@ class Stream:
 class _Client:
     """Credentials in use; the connections are closed when nobody uses them any more and there are newer ones."""
 
-    def __init__(self, credentials: Credentials, stamp: _Stamp, pace: Pace) -> None:
+    def __init__(self, credentials: Credentials, stamp: _Stamp, pace: Pace, observer: Observer) -> None:
         self.credentials = credentials
         self.stamp = stamp
         self._pace = pace
+        self._observer = observer
         self._users = 0
         self._retired = False
 
@@ -77,7 +79,7 @@ class _Client:
             limits = aiohttp.ClientTimeout(total=None, sock_connect=self._pace.connect, sock_read=sock_read)
             with _as_faults(self.credentials.server, self._pace.answer):
                 async with asyncio.timeout(self._pace.answer):
-                    response = await self.credentials.send(ask.path, ask.body, limits)
+                    response = await self._observed(ask, limits)
             try:
                 yield response
             finally:
@@ -86,17 +88,33 @@ class _Client:
             self._users -= 1
             await self._close_unused()
 
+    async def _observed(self, ask: Ask, limits: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
+        began, code = asyncio.get_running_loop().time(), "<error>"
+        try:
+            response = await self.credentials.send(ask.path, ask.body, limits)
+            code = str(response.status)
+        finally:
+            seconds = asyncio.get_running_loop().time() - began
+            self._observer(
+                "GET" if ask.body is None else "POST", urlsplit(self.credentials.server).netloc, code, seconds
+            )
+        return response
+
 
 class Connection:
     """A connection to one cluster. `clock` gives the time of day, in which credentials expire.
 
+    `observer` is told of each request once its answer has begun.
     `warnings` says what is unsafe about it, one line each; to be read once it is open.
     """
 
-    def __init__(self, access: Access, clock: Callable[[], datetime], pace: Pace = PACE) -> None:
+    def __init__(
+        self, access: Access, clock: Callable[[], datetime], pace: Pace = PACE, observer: Observer = unobserved
+    ) -> None:
         self._access = access
         self._clock = clock
         self._pace = pace
+        self._observer = observer
         self._client: _Client | None = None
         self._lock = asyncio.Lock()
         self.warnings: tuple[str, ...] = ()
@@ -180,7 +198,7 @@ class Connection:
                 raise Fault(str(error)) from error
             except OSError as error:
                 raise Fault(f"{error.filename}: cannot be read: {error.strerror}") from error
-            self._client = _Client(made, stamp, self._pace)
+            self._client = _Client(made, stamp, self._pace, self._observer)
             if old is not None:
                 await old.retire()
             return self._client

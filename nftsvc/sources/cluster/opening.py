@@ -12,7 +12,7 @@ from nftsvc.sources.cluster.pace import PACE, Pace
 from nftsvc.sources.cluster.reporting import Notice, Reporter
 from nftsvc.sources.cluster.resources import wanted_resources
 from nftsvc.sources.cluster.watching import ResourceSource
-from nftsvc.sources.source import Source
+from nftsvc.sources.source import Observer, Source, unobserved
 
 
 class OpenCluster:
@@ -53,10 +53,14 @@ def access_to(kubeconfig: Path | None, context: str | None, server: str | None, 
 
 @asynccontextmanager
 async def opened(
-    access: Access, random: Callable[[], float], clock: Callable[[], datetime], pace: Pace = PACE
+    access: Access,
+    random: Callable[[], float],
+    clock: Callable[[], datetime],
+    pace: Pace = PACE,
+    observer: Observer = unobserved,
 ) -> AsyncIterator[OpenCluster]:
     """Open a cluster for a while; ClusterUnreachable if what is told about it cannot work."""
-    async with Connection(access, clock, pace) as connection:
+    async with Connection(access, clock, pace, observer) as connection:
         reporter = Reporter(connection, clock)
         try:
             yield OpenCluster(connection, reporter, random, pace)
