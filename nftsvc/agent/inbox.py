@@ -5,7 +5,7 @@ Nothing is handed out before every source has said what there is.
 
 import asyncio
 import logging
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,6 +17,8 @@ from nftsvc.objects import Endpoints, EndpointSlice, KubernetesObject, Service
 from nftsvc.sources.source import Batch, Source
 
 _log = logging.getLogger(__name__)
+
+_MOST_BATCHES = 10_000  # whose times are remembered, while a source has not said what there is
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Inbox:
         self._known: dict[str, dict[str, set[ObjectRef]]] = {one.name: defaultdict(set) for one in sources}
         self._lists: dict[type[KubernetesObject], Replaced] = {}
         self._events: dict[ObjectRef, Put | Removed] = {}
-        self._read_at: list[float] = []
+        self._read_at: deque[float] = deque(maxlen=_MOST_BATCHES)
         self._complete = asyncio.Event()
         if not sources:
             self._complete.set()
@@ -146,5 +148,6 @@ class Inbox:
         if not self.complete:
             return Taken((), ())
         taken = Taken((*self._lists.values(), *self._events.values()), tuple(self._read_at))
-        self._lists, self._events, self._read_at = {}, {}, []
+        self._lists, self._events = {}, {}
+        self._read_at.clear()
         return taken

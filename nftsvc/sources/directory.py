@@ -15,7 +15,7 @@ from pathlib import Path
 
 import watchfiles
 
-from nftsvc.errors import ObjectRef, Problem
+from nftsvc.errors import ObjectRef, Problem, Severity
 from nftsvc.events import Event, Put, Removed, Replaced
 from nftsvc.objects import KINDS, KubernetesObject
 from nftsvc.sources.manifests import Loaded, load, manifests_below
@@ -25,6 +25,7 @@ from nftsvc.values import is_subdomain
 QUIET_MILLISECONDS = 50
 _AT_MOST_MILLISECONDS = 1000
 _RETRY_SECONDS = 1.0
+_POLL_MILLISECONDS = 1000
 
 _NAMING = ("metadata", "metadata.name", "metadata.namespace")
 
@@ -54,14 +55,22 @@ class Content:
 EMPTY = Content({}, {}, ())
 
 
+class _NoWatch(Exception):
+    """The system has no watch to give."""
+
+
 class DirectorySource:
-    """Watches a folder and its subfolders with inotify (through the package watchfiles)."""
+    """Watches a folder and its subfolders with inotify (through the package watchfiles).
+
+    Where the system has none left to give (`fs.inotify.max_user_instances`, `max_user_watches`) it looks every second.
+    """
 
     name = "manifests"
     kinds = KINDS
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._polling: tuple[Problem, ...] = ()
 
     async def run(self, receiver: Receiver) -> None:
         """Deliver what is in the folder, then what changes, until cancelled.
@@ -75,15 +84,18 @@ class DirectorySource:
             try:
                 inode = self._folder.stat().st_ino
                 while self._folder.stat().st_ino == inode:
-                    changed = asyncio.create_task(_next(watch))
+                    changed = asyncio.create_task(self._next(watch))
                     await asyncio.sleep(0)  # lets it begin to watch before the folder is read
                     new = await asyncio.to_thread(read, self._folder, content)
                     events = difference(content, new) if told else everything(new)
                     if events or new.problems != content.problems or not (told and well):
-                        receiver.deliver(_batch(new, events))
+                        receiver.deliver(self._batch(new, events))
                     content, told, well = new, True, True
                     if (watchfiles.Change.deleted, str(self._folder.absolute())) in await changed:
                         break  # what is there now may be another folder, even if it has got the same number
+            except _NoWatch as error:
+                told = False  # for the problem to be told
+                self._polling = (Problem(f"{self._folder}: {error}", severity=Severity.WARNING),)
             except (OSError, RuntimeError, StopAsyncIteration) as error:
                 receiver.broken(self.name, f"{self._folder}: {_reason(error)}")
                 well = False
@@ -102,19 +114,28 @@ class DirectorySource:
             step=QUIET_MILLISECONDS,
             rust_timeout=60_000,
             yield_on_timeout=True,
+            force_polling=bool(self._polling),
+            poll_delay_ms=_POLL_MILLISECONDS,
         )
 
+    async def _next(self, watch: AsyncGenerator[_Changes, None]) -> _Changes:
+        """Wait for changes; _NoWatch if the system has no watch to give."""
+        try:
+            return await anext(watch)
+        except FileNotFoundError:
+            raise
+        except (OSError, RuntimeError) as error:
+            if self._polling:
+                raise
+            raise _NoWatch(f"no inotify, so it is looked at every second: {_reason(error)}") from error
 
-async def _next(watch: AsyncGenerator[_Changes, None]) -> _Changes:
-    return await anext(watch)
+    def _batch(self, content: Content, events: tuple[Event, ...]) -> Batch:
+        read_at = asyncio.get_running_loop().time()
+        return Batch(DirectorySource.name, events, (*self._polling, *content.problems), read_at)
 
 
 def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or "watching it ended"
-
-
-def _batch(content: Content, events: tuple[Event, ...]) -> Batch:
-    return Batch(DirectorySource.name, events, content.problems, asyncio.get_running_loop().time())
 
 
 def everything(content: Content) -> tuple[Event, ...]:

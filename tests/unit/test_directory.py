@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -575,3 +577,39 @@ def test_a_watch_ends_when_it_is_told_to(tmp_path: Path) -> None:
             pass
 
     run(test)
+
+
+# Without inotify ------------------------------------------------------------------------------------------------------
+
+NO_INOTIFY = """
+import asyncio, sys
+from pathlib import Path
+from nftsvc.sources.directory import DirectorySource
+
+class Receiver:
+    def deliver(self, batch):
+        print(len(batch.events), *(f"{one.severity}: {one}" for one in batch.problems), flush=True)
+    def broken(self, source, reason):
+        print("broken", reason, flush=True)
+
+asyncio.run(DirectorySource(Path(sys.argv[1])).run(Receiver()))
+"""
+
+
+def test_where_inotify_is_used_up_the_folder_is_looked_at_every_second(tmp_path: Path) -> None:
+    write(tmp_path / "a.yaml", web(1))
+    script = 'echo 0 > /proc/sys/user/max_inotify_instances && exec "$0" -c "$1" "$2"'
+    command = ["unshare", "--user", "--map-root-user", "sh", "-c", script, sys.executable, NO_INOTIFY, tmp_path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            lines = [process.stdout.readline() for _ in range(2)]
+            write(tmp_path / "b.yaml", web(2))
+            lines.append(process.stdout.readline())
+        finally:
+            process.kill()
+    told = f"warning: {tmp_path}: no inotify, so it is looked at every second: "
+    assert lines[0] == f"{len(KINDS)}\n"
+    assert lines[1].startswith(f"{len(KINDS)} {told}")
+    assert "Too many open files" in lines[1]
+    assert lines[2].startswith(f"1 {told}")
