@@ -135,7 +135,7 @@ class Changes:
     """Everything to do: structure first, then elements by place, then base chains, and what is left over at the end.
 
     `unused` are slots that no verdict leads to any more once the rest is done. `indivisible` says that a live table is
-    replaced, which has to happen in one transaction.
+    replaced, or all of its rules, which has to happen in one transaction.
     """
 
     structure: tuple[Operation, ...]
@@ -208,6 +208,7 @@ def compare(old: Ruleset, new: Ruleset) -> Changes:
             indivisible, before = True, None
         if after is None:
             continue
+        indivisible |= before is not None and before.layout != after.layout
         structure += _structure(before, after)
         hooks += _chains(before, after, base=True)
         leftovers += _leftovers(before, after)
@@ -223,10 +224,13 @@ def compare(old: Ruleset, new: Ruleset) -> Changes:
 
 
 def _alike(old: Table, new: Table) -> bool:
-    """Tell whether the new table can be made from the old one; if not, it has to be replaced."""
+    """Tell whether the new table can be made from the old one; if not, it has to be replaced.
+
+    Whether its rules differ does not matter: they are replaced, and affinity and counters stay.
+    """
     kept = {chain.name: chain.hook for chain in old.chains}
     return (
-        old.layout == new.layout
+        old.sets_layout == new.sets_layout
         and old.flags == new.flags
         and {one.name for one in old.sets} >= {one.name for one in new.sets}
         and all(kept.get(chain.name, chain.hook) == chain.hook for chain in new.chains)
@@ -243,11 +247,12 @@ def _structure(old: Table | None, new: Table) -> Iterator[Operation]:
 
 def _chains(old: Table | None, new: Table, *, base: bool) -> Iterator[Operation]:
     existing = {} if old is None else {chain.name: chain for chain in old.chains}
+    others = old is not None and old.layout != new.layout  # what a rule says is not compared; that layouts differ is
     for chain in new.chains:
         if (chain.hook is not None) == base:
             if chain.name not in existing:
                 yield AddChain(new.family, chain)
-            elif existing[chain.name] != chain:
+            elif others or existing[chain.name] != chain:
                 yield ReplaceRules(new.family, chain)
 
 

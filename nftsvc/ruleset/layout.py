@@ -146,12 +146,15 @@ def _balancer(family: Family, pool: Pool, count: int) -> Chain:
 
 
 def _layout(sets: tuple[NamedSet, ...], chains: Iterable[Chain]) -> Chain:
-    """Return the chain that names the layout: a number for people and a digest of everything that makes it up."""
-    parts: list[object] = [(one.name, one.declaration) for one in sets]
-    for chain in chains:
-        parts += [chain.name, chain.hook, *(rule.text for rule in chain.rules)]
-    digest = hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
-    return Chain(LAYOUT_CHAIN, (Rule.of("return", f"nftsvc layout {LAYOUT}.{digest}"),), purpose="never entered")
+    """Return the chain that names the layout: a number for people, a digest of the sets and one of the rules."""
+    declared = [(one.name, one.declaration) for one in sets]
+    ruled = [(chain.name, chain.hook, *(rule.text for rule in chain.rules)) for chain in chains]
+    comment = f"nftsvc layout {LAYOUT}.{_digest(declared)}.{_digest(ruled)}"
+    return Chain(LAYOUT_CHAIN, (Rule.of("return", comment),), purpose="never entered")
+
+
+def _digest(parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
 
 
 def _fixed_chains(settings: NodeSettings, family: Family) -> tuple[Chain, ...]:

@@ -117,6 +117,11 @@ class Table:
                 return chain.rules[0].comment
         return ""
 
+    @property
+    def sets_layout(self) -> str:
+        """The part of the layout that is about sets and maps: tables in which it is the same can keep elements."""
+        return self.layout.rpartition(".")[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Ruleset:

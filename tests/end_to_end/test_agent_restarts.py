@@ -13,6 +13,7 @@ from threading import Event
 import pytest
 
 from nftsvc.lab import Cluster
+from nftsvc.values import FAMILIES
 from tests.support.agent import RunningAgent
 from tests.support.agent_site import PLANES, VIP, Raw, Site, build_lab, build_site, pod
 from tests.support.agent_traffic import Dialogue, inside, reach, until
@@ -177,21 +178,37 @@ def test_restart_changes_nothing(site: Site, lab: Cluster) -> None:
         assert {reach(app, STICKY[0], 80) for _ in range(12)} == {stuck}
 
 
-def test_another_version_takes_over(site: Site) -> None:
-    """Tables of another layout are replaced in one transaction, under load."""
+def with_another_layout(site: Site, *, sets: bool) -> None:
+    """Make the tables say that they are another version's: of other rules, or of other sets, too."""
+    layout = next(iter(site.kernel.read(FAMILIES).tables.values())).sets_layout
+    comment = "nftsvc layout 1.00000000.00000000" if sets else f"{layout}.00000000"
+    text = "".join(
+        f'flush chain {family} nftsvc layout\nadd rule {family} nftsvc layout return comment "{comment}"\n'
+        f"flush chain {family} nftsvc masquerade-cluster-ip\n"
+        for family in ("ip", "ip6")
+    )
+    subprocess.run(inside(site.cluster.node, "nft", "-f", "-"), input=text, text=True, check=True)
+
+
+@pytest.mark.parametrize("sets", [True, False], ids=["other sets", "other rules"])
+def test_another_version_takes_over(site: Site, lab: Cluster, *, sets: bool) -> None:
+    """Rules, or whole tables, are replaced in one transaction, under load; with rules alone nothing is forgotten."""
+    site.plane.put(site.service("sticky", STICKY, 0, sessionAffinity="ClientIP"))
+    site.plane.put(*site.slices([0, 1, 2, 3, 4, 5], "sticky"))
+    app = lab.pods["app"]
     with site.agent() as agent:
         site.wait_in_step()
+        stuck = reach(app, STICKY[0], 80)
         assert agent.stop() == 0
     with site.load():
         site.assert_reached(0, 1, 2)
-        text = "".join(
-            f"flush chain {family} nftsvc layout\n"
-            f'add rule {family} nftsvc layout return comment "nftsvc layout 1.00000000"\n'
-            for family in ("ip", "ip6")
-        )
-        subprocess.run(inside(site.cluster.node, "nft", "-f", "-"), input=text, text=True, check=True)
+        with_another_layout(site, sets=sets)
+        before = counted(site)
         with site.agent() as agent:
             site.wait_in_step()
             assert [one["transactions"] for one in agent.passes][:1] == [1]
             site.assert_reached(0, 1, 2)
         assert pod(0)[0] in {one.pod for one in site.loads[0].attempts}
+        if not sets:
+            assert counted(site) >= before
+            assert {reach(app, STICKY[0], 80) for _ in range(12)} == {stuck}

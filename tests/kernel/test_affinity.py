@@ -4,6 +4,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from http.client import HTTPConnection
 
 import pytest
@@ -17,6 +18,7 @@ from nftsvc.ruleset import Ruleset
 from nftsvc.ruleset.names import AFFINITY, affinity_maps
 from nftsvc.ruleset.records import hashed_address
 from nftsvc.sync import Pass, synchronise
+from nftsvc.values import FAMILIES, Family
 from tests.kernel.conftest import POD_PORT, PODS
 from tests.support.builders import Raw, endpoint_slice, plan_of, service
 
@@ -226,6 +228,29 @@ def test_record_that_a_late_connection_left_is_removed(crowd: Cluster, node_kern
 
 def _nft(text: str) -> None:
     subprocess.run(["nft", "-f", "-"], input=text, text=True, check=True)
+
+
+@both_families
+def test_other_rules_forget_nobody(crowd: Cluster, node_kernel: Kernel, six: bool) -> None:
+    """As after an upgrade, or a setting that is written into rules: they are replaced, what packets left stays."""
+    plan = web(*PODS)
+    load(node_kernel, plan)
+    before = visit(crowd, VIP[six], 80, six)
+    counted = node_kernel.counters(dict.fromkeys(FAMILIES, ("service-ips",)))
+    kept = records(node_kernel.read())
+    done = load(node_kernel, replace(plan, settings=replace(plan.settings, masquerade_all=True)))
+    assert done.transactions
+    (rewritten,) = (one for one in done.wanted.tables[Family.IPV4].chains if one.name == "masquerade-cluster-ip")
+    listed = crowd.node.call(lambda: _listed("masquerade-cluster-ip"))
+    assert rewritten.rules[0].comment in listed
+    assert records(node_kernel.read()) == kept
+    assert node_kernel.counters(dict.fromkeys(FAMILIES, ("service-ips",))) == counted
+    assert visit(crowd, VIP[six], 80, six) == before
+
+
+def _listed(chain: str) -> str:
+    command = ["nft", "list", "chain", "ip", "nftsvc", chain]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 @both_families

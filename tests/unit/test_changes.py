@@ -1,6 +1,7 @@
 """From one ruleset to another: what is done, in which order, and what is never torn apart."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -289,6 +290,20 @@ def test_table_of_another_layout_is_replaced_in_one_transaction(limit: int) -> N
         (transaction,) = compare(old, new).transactions(limit)
         assert kinds(transaction)[:2] == [DeleteTable, AddTable]
         assert_leads(old, new, (transaction,))
+
+
+@pytest.mark.parametrize("limit", [1, 10, 5000])
+def test_table_with_other_rules_gets_ours_in_one_transaction_and_keeps_its_elements(limit: int) -> None:
+    new = made(*web(5, node_port=True))
+    plan = plan_of(*web(4, node_port=True), families=(V4,))
+    old = make_ruleset(replace(plan, settings=replace(plan.settings, masquerade_all=True)))
+    changes = compare(old, new)
+    transaction, *_ = changes.transactions(limit)
+    assert {DeleteTable, AddTable}.isdisjoint(kinds(transaction))
+    rewritten = [one.chain.name for one in transaction if isinstance(one, ReplaceRules)]
+    assert set(rewritten) == {one.name for one in old.tables[V4].chains} & {one.name for one in new.tables[V4].chains}
+    assert changes.elements == compare(made(*web(4, node_port=True)), new).elements
+    assert_leads(old, new, changes.transactions(limit))
 
 
 def test_table_whose_base_chain_has_another_hook_is_replaced() -> None:

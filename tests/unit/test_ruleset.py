@@ -305,7 +305,7 @@ def test_layout_does_not_change_with_services_or_node_addresses() -> None:
         for plan in (everything(), many_services(3), plan_of(), plan_of(node_port_addresses=other), plan_of(node="x"))
     }
     assert len(layouts) == 1
-    assert re.fullmatch(r"nftsvc layout \d+\.[0-9a-f]{8}", layouts.pop())
+    assert re.fullmatch(r"nftsvc layout \d+\.[0-9a-f]{8}\.[0-9a-f]{8}", layouts.pop())
 
 
 def test_layout_changes_with_the_way_node_ports_are_found() -> None:
@@ -327,9 +327,10 @@ def test_layout_differs_between_families() -> None:
 def test_layout_changes_with_rules_and_sets_and_nothing_else(
     name: str, value: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = table().layout
+    before, sets = table().layout, table().sets_layout
     monkeypatch.setattr(elements if name == "COMMENT_BYTES" else layout, name, value)
     assert (table().layout == before) == (name == "COMMENT_BYTES")
+    assert (table().sets_layout == sets) == (name not in {"HAIRPIN", "LAYOUT"})
 
 
 @pytest.mark.parametrize("function", ["_masquerading", "_balancer"])
@@ -344,8 +345,10 @@ def test_layout_changes_with_the_text_of_a_rule_whose_comment_stays(
             return Chain(made.name, tuple(Rule.of(f"counter {rule.text}", rule.comment) for rule in made.rules))
         return (Rule.of(f"counter {rule.text}", rule.comment) for rule in made)
 
+    sets = table().sets_layout
     monkeypatch.setattr(layout, function, with_another_text)
     assert table().layout != before
+    assert table().sets_layout == sets, "sets are the same, so elements may stay"
 
 
 def test_node_ports_of_a_node_whose_addresses_are_unknown_are_those_of_the_machine_but_loopback() -> None:
