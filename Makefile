@@ -26,6 +26,7 @@ check: setup ## what needs no test run: formatting, lint, types, import contract
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-cache
 
-golden: setup ## render the expected rulesets in examples/ again; refuses what the kernel refuses
+golden: setup ## write the expected rulesets in examples/ again, as nftsvc golden update does; not in CI
+	@.venv/bin/nftsvc golden update examples
 	@.venv/bin/python scripts/golden
 	@git --no-pager diff --stat -- examples

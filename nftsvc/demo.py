@@ -35,7 +35,7 @@ from nftsvc.lab import (
 )
 from nftsvc.pipeline import Planned, plan_from_manifests
 from nftsvc.plan import PortPlan
-from nftsvc.report import bars, service_table
+from nftsvc.report.summary import bars, service_table
 from nftsvc.state import ServiceKey
 from nftsvc.values import Family, authority
 

@@ -32,7 +32,8 @@ class Place(NamedTuple):
 class Judged(NamedTuple):
     """An endpoint and why it is on neither list: "" if it is.
 
-    `ready_here`: it runs on this node and is ready; `serving`: it answers, whether or not it is to get new connections.
+    `ready_here`: it runs on this node and is ready; `serving`: it answers, whether or not it is to get new connections;
+    `ready`: it is, wherever it runs.
     """
 
     endpoint: Endpoint
@@ -40,6 +41,7 @@ class Judged(NamedTuple):
     not_local: str
     ready_here: bool = False
     serving: bool = True
+    ready: bool = True
 
 
 class _Member(NamedTuple):
@@ -67,9 +69,40 @@ def judge(slices: Iterable[EndpointSlice], port: ServicePort, family: Family, pl
             "not local" if not one.local else _why_unfit(one.source, ready_ones=any_ready_here),
             one.local and one.source.ready,
             one.source.serving,
+            one.source.ready,
         )
         for one in members
     )
+
+
+class HintUse(NamedTuple):
+    """What the ready endpoints of a Service port say about whose they are, by "node" or by "zone".
+
+    `hinted` of them say something, `without` are those that do not; `here` tells whether one is for this node or zone.
+    Such hints are followed where all have one and one is for here; those for nodes come before those for zones.
+    """
+
+    kind: str
+    hinted: int
+    without: tuple[Endpoint, ...]
+    here: bool
+
+
+def hint_uses(slices: Iterable[EndpointSlice], port: ServicePort, family: Family, place: Place) -> tuple[HintUse, ...]:
+    """Return what becomes of the topology hints of a Service port: for nodes, then for zones."""
+    ready = [one for one in _unique(_members(slices, port, family, place.node)) if one.source.ready]
+    uses: list[HintUse] = []
+    for kind, here in _kinds_of_hints(place):
+        hints = [(one.endpoint, _hints(one.source, kind)) for one in ready]
+        without = tuple(endpoint for endpoint, names in hints if not names)
+        for_here = bool(here) and any(here in names for _, names in hints)
+        uses.append(HintUse(kind, len(ready) - len(without), without, for_here))
+    return tuple(uses)
+
+
+def _kinds_of_hints(place: Place) -> tuple[tuple[str, str], ...]:
+    """Return the kinds of hints with what they must name, first those that come first."""
+    return ("node", place.node or ""), ("zone", place.zone)
 
 
 def _why_unfit(source: SliceEndpoint, *, ready_ones: bool) -> str:
@@ -88,7 +121,7 @@ def _topology(ready: list[_Member], place: Place) -> dict[Endpoint, str]:
     Hints are followed if every ready endpoint has one of the kind and at least one is for this node or zone; those for
     nodes come before those for zones.
     """
-    for kind, here in (("node", place.node or ""), ("zone", place.zone)):
+    for kind, here in _kinds_of_hints(place):
         hints = {one.endpoint: _hints(one.source, kind) for one in ready}
         if here and all(hints.values()) and any(here in names for names in hints.values()):
             return {endpoint: f"other {kind}" for endpoint, names in hints.items() if here not in names}

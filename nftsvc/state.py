@@ -5,7 +5,7 @@ What is in it does not depend on the order in which it came. Next in the route: 
 `nftsvc.endpoints`, which answer what a Service's endpoints are.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
@@ -61,6 +61,7 @@ class Touched:
 NOTHING = Touched()
 _NODE = Touched(node=True)
 _Name = tuple[str, str]
+_Label = tuple[str, str, str]  # namespace, key, value
 
 
 class State:
@@ -78,9 +79,10 @@ class State:
         self._slices: dict[ServiceKey, dict[str, EndpointSlice]] = {}
         self._service_of_slice: dict[_Name, ServiceKey] = {}
         self._pods: dict[str, dict[str, Pod]] = {}
-        self._labelled: dict[tuple[str, str, str], dict[str, Pod]] = {}
+        self._labelled: dict[_Label, dict[str, Pod]] = {}
         self._cidrs: dict[str, ServiceCIDR] = {}
-        self._names: dict[str, dict[str, None]] = {}
+        self._selecting: dict[_Label, dict[str, None]] = {}
+        self._label_of: dict[ServiceKey, _Label] = {}
 
     @classmethod
     def of(cls, objects: Iterable[KubernetesObject]) -> "State":
@@ -186,7 +188,7 @@ class State:
         touched = NOTHING
         match ref.kind:
             case Service.KIND:
-                _take_out(self._names, *name)
+                self._file(key, {})
                 touched = _if(self.services.pop(key, None) is not None, Touched(frozenset((key,))))
             case EndpointSlice.KIND:
                 touched = self._drop_slice(name)
@@ -206,7 +208,7 @@ class State:
 
     def _put_service(self, service: Service) -> Touched:
         key = ServiceKey(service.namespace, service.name)
-        self._names.setdefault(key.namespace, {})[key.name] = None
+        self._file(key, (service.spec.selector if service.spec is not None else None) or {})
         return _if(_set(self.services, key, service), Touched(frozenset((key,))))
 
     def _put_slice(self, one: EndpointSlice) -> Touched:
@@ -240,24 +242,26 @@ class State:
             for key, value in pod.labels.items():
                 self._labelled.setdefault((namespace, key, value), {})[name] = pod
         labels = [one.labels for one in (before, pod) if one is not None]
-        return Touched(frozenset(key for key in self._choosing(namespace) if any(map(self._selects(key), labels))))
+        return Touched(frozenset(key for one in labels for key in self._choosing(namespace, one)))
 
-    def _choosing(self, namespace: str) -> Iterable[ServiceKey]:
-        return (ServiceKey(namespace, name) for name in self._names.get(namespace, ()))
+    def _file(self, key: ServiceKey, selector: Mapping[str, str]) -> None:
+        """File a Service under one of its selector's labels, all of which its Pods have: the one with fewest so far."""
+        before = self._label_of.pop(key, None)
+        if before is not None:
+            _take_out(self._selecting, before, key.name)
+        labels = [(key.namespace, *item) for item in selector.items()]
+        if labels:
+            label = self._label_of[key] = min(labels, key=lambda one: len(self._selecting.get(one, ())))
+            self._selecting.setdefault(label, {})[key.name] = None
 
-    def _selects(self, key: ServiceKey) -> "_Selects":
-        spec = self.services[key].spec
-        return _Selects((spec.selector if spec is not None else None) or {})
-
-
-class _Selects:
-    """A selector as a question about labels; an empty one chooses nothing."""
-
-    def __init__(self, selector: Mapping[str, str]) -> None:
-        self._selector = selector.items()
-
-    def __call__(self, labels: Mapping[str, str]) -> bool:
-        return bool(self._selector) and self._selector <= labels.items()
+    def _choosing(self, namespace: str, labels: Mapping[str, str]) -> Iterator[ServiceKey]:
+        """Yield the Services that choose a Pod with such labels."""
+        for item in labels.items():
+            for name in self._selecting.get((namespace, *item), ()):
+                key = ServiceKey(namespace, name)
+                spec = self.services[key].spec
+                if spec is not None and (spec.selector or {}).items() <= labels.items():
+                    yield key
 
 
 def _if(changed: bool, touched: Touched) -> Touched:  # noqa: FBT001 - reads as a sentence

@@ -1,5 +1,8 @@
-"""The command line. The only package that imports `typer`."""
+"""The command line. The only package that imports `typer`.
 
-from nftsvc.cli.commands import app, main
+One module for each command, and `program` that puts them together.
+"""
 
-__all__ = ["app", "main"]
+from nftsvc.cli.program import main, make_app
+
+__all__ = ["main", "make_app"]

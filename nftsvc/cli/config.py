@@ -15,7 +15,7 @@ from nftsvc.cli.options import Output, OutputFormat, existing
 from nftsvc.cli.output import EXIT_CODES, errors_reported
 from nftsvc.configuration import KIND, FieldReport, Verdict
 from nftsvc.errors import printable
-from nftsvc.report import print_line
+from nftsvc.report.problems import print_line
 from nftsvc.sources.configuration import LoadedConfiguration, load_configuration
 
 config_app = typer.Typer(

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from nftsvc.explain import Outcome
 from nftsvc.settings import SETTING_NAMES
 from nftsvc.values import FAMILIES, Family
 
@@ -85,30 +84,6 @@ Settings = Annotated[
     ),
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Name what was skipped, and why.")]
-Source = Annotated[
-    str, typer.Option("--from", metavar="ADDRESS", help="Where the packet comes from; `node` is this node itself.")
-]
-Target = Annotated[
-    str,
-    typer.Option(
-        "--to", metavar="ADDRESS:PORT[/PROTO]", help="Where it goes; TCP if not said. IPv6: [2001:db8::1]:80."
-    ),
-]
-Interface = Annotated[
-    str | None,
-    typer.Option(
-        "--interface",
-        metavar="NAME",
-        help="Where it comes in on the node, if that decides who is a local Pod.",
-        show_default=False,
-    ),
-]
-LocalAddresses = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--local", metavar="ADDRESS", help="An address of the node that the input does not name.", show_default=False
-    ),
-]
 
 
 class ColorChoice(StrEnum):
@@ -133,7 +108,3 @@ Color = Annotated[
     ColorChoice, typer.Option("--color", help="Colour: on a terminal without NO_COLOR, always, or never.")
 ]
 Output = Annotated[OutputFormat, typer.Option("--output", "-o", help="For people or for scripts.")]
-Expect = Annotated[
-    Outcome | None,
-    typer.Option("--expect", help="Exit with 1 if something else happens to the packet.", show_default=False),
-]

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from nftsvc.errors import InputError, NftsvcError, UsageError
-from nftsvc.report import print_line, print_problems
+from nftsvc.report.problems import print_line, print_problems
 
 EXIT_CODES = """Exit codes: 0 fine - 1 differs - 2 wrong usage - 3 bad input - 4 the kernel refused or cannot be used -
 5 the cluster cannot be reached - 70 a bug in nftsvc"""

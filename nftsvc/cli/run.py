@@ -34,7 +34,7 @@ from nftsvc.configuration import AgentSettings, Duration, Listen
 from nftsvc.configuration.agent import HEALTHZ_PORT, METRICS_PORT
 from nftsvc.configuration.readers import listen
 from nftsvc.errors import UsageError
-from nftsvc.report import print_problems
+from nftsvc.report.problems import print_problems
 from nftsvc.sources.configuration import load_configuration
 
 

@@ -14,9 +14,9 @@ import msgspec
 
 from nftsvc.errors import FeatureMissing, KernelError, KernelRefused, KernelUnavailable
 from nftsvc.kernel.context import Context, Refusal
-from nftsvc.kernel.listing import parse_table
 from nftsvc.kernel.namespaces import unshare_network
 from nftsvc.kernel.preflight import missing_feature
+from nftsvc.reading import parse_table
 from nftsvc.render import Script
 from nftsvc.ruleset import NFT_FAMILY, TABLE, Ruleset
 from nftsvc.values import Family

@@ -16,6 +16,7 @@ from nftsvc.objects.endpoints import (
     SliceEndpoint,
 )
 from nftsvc.objects.meta import (
+    ANNOTATION_LINT_IGNORE,
     LABEL_HEADLESS,
     LABEL_PROXY_NAME,
     LABEL_SERVICE_NAME,
@@ -61,6 +62,7 @@ KINDS: tuple[type[KubernetesObject], ...] = (
 )
 
 __all__ = [
+    "ANNOTATION_LINT_IGNORE",
     "KINDS",
     "LABEL_HEADLESS",
     "LABEL_PROXY_NAME",

@@ -15,6 +15,8 @@ LABEL_PROXY_NAME = "service.kubernetes.io/service-proxy-name"
 LABEL_HEADLESS = "service.kubernetes.io/headless"
 LABEL_ZONE = "topology.kubernetes.io/zone"
 
+ANNOTATION_LINT_IGNORE = "nftsvc/lint-ignore"
+
 
 class Wire(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """Anything inside an object."""
@@ -37,9 +39,10 @@ class AnnotatedMeta(ObjectMeta, frozen=True):
 
 
 class SliceAnnotations(Wire, frozen=True):
-    """The only annotation of a slice that is read: when what caused its last change happened."""
+    """The annotations of a slice that are read: when what caused its last change happened; what lint shall ignore."""
 
     trigger_time: str | None = msgspec.field(default=None, name="endpoints.kubernetes.io/last-change-trigger-time")
+    lint_ignore: str | None = msgspec.field(default=None, name=ANNOTATION_LINT_IGNORE)
 
 
 class SliceMeta(ObjectMeta, frozen=True):

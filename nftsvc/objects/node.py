@@ -2,7 +2,7 @@
 
 import msgspec
 
-from nftsvc.objects.meta import LABEL_ZONE, Object, Wire
+from nftsvc.objects.meta import LABEL_ZONE, AnnotatedMeta, Object, Wire
 from nftsvc.values import Address, DetectLocalMode, InterfaceName, NodePortAddress, Prefix
 
 NODE_IP_TYPES = ("InternalIP", "ExternalIP")
@@ -103,4 +103,5 @@ class NodeConfiguration(Object, frozen=True):
     NAMESPACED = False
     STRICT = True
 
+    metadata: AnnotatedMeta = AnnotatedMeta()
     spec: NodeConfigurationSpec | None = None

@@ -72,10 +72,11 @@ class Rule:
     @classmethod
     def of(cls, text: str, comment: str) -> "Rule":
         """Return a rule of ours."""
-        return cls(text, comment, tuple(sorted(set(_WORDS.findall(text)))))
+        return cls(text, comment, tuple(sorted(set(_WORDS.findall(_QUOTED.sub("", text))))))
 
 
 VERDICTS = ("accept", "drop", "return", "reject", "masquerade", "dnat", "jump", "goto")
+_QUOTED = re.compile('"[^"]*"')  # the name of an interface, which may be any word
 _WORDS = re.compile(rf"@[\w-]+|(?<=jump )[\w-]+|(?<=goto )[\w-]+|(?<!status )\b(?:{'|'.join(VERDICTS)})\b")
 
 

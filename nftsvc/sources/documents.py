@@ -1,17 +1,23 @@
 """The bytes of a manifest as documents: plain values, whatever they mean.
 
-In: the bytes of a file with YAML or JSON. Out: its documents, one after the other. Nothing in a file can do more than
-fail: tags make no objects, aliases cost no more than their text, nesting is bounded. The only importer of `yaml`.
+In: the bytes of a file with YAML or JSON. Out: its documents, one after the other; or on which lines parts of them are.
+Nothing in a file can do more than fail: tags make no objects, aliases cost no more than their text, nesting is bounded.
+With `simple_yaml` the only importer of `yaml`.
 """
 
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import ClassVar
 
 import msgspec
 import yaml
+
+from nftsvc.sources.simple_yaml import NotSimple, simple_documents
 
 # Deeper than any Kubernetes object, and far less than what the parsers can take.
 MOST_LEVELS = 100
@@ -47,8 +53,13 @@ def documents(data: bytes, *, is_json: bool = False) -> Iterator[object]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Unreadable(f"not UTF-8 text (byte {error.start})") from error
+    yield from _parsed(text, is_json=is_json)
+
+
+def _bounded(documents: Iterable[object], text: str) -> Iterator[object]:
+    """Yield documents whose depth and size are what one may expect of a text."""
     nodes = 0
-    for document in _parsed(text, is_json=is_json):
+    for document in documents:
         if _depth_exceeds(document, MOST_LEVELS):
             raise Unreadable(_TOO_DEEP)
         nodes += _size(document, {}) if "*" in text else 0
@@ -67,7 +78,7 @@ def _parsed(text: str, *, is_json: bool) -> Iterator[object]:
     elif fault:
         raise Unreadable(f"not JSON: {fault}")
     else:
-        yield _from_json(text)
+        yield from _bounded((_from_json(text),), text)
 
 
 def _json_fault(text: str) -> str:
@@ -155,14 +166,26 @@ def _from_yaml(text: str) -> Iterator[object]:
     if deep is not None:
         yield from _from_yaml("".join(text.splitlines(keepends=True)[:deep]))
         raise Unreadable(_TOO_DEEP)
+    count = 0
     try:
-        yield from yaml.load_all(text, _Loader)
+        for document in simple_documents(text, _Loader, MOST_LEVELS):
+            yield document
+            count += 1
+    except NotSimple:
+        yield from islice(_from_any_yaml(text), count, None)
+
+
+def _from_any_yaml(text: str) -> Iterator[object]:
+    try:
+        yield from _bounded(yaml.load_all(text, _Loader), text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
         raise Unreadable(f"not YAML: {place}{error.problem}") from error
     except yaml.YAMLError as error:
         raise Unreadable(f"not YAML: {' '.join(str(error).split())}") from error
+    except Unreadable:
+        raise
     except Exception as error:
         raise Unreadable(f"not YAML: {_reason(error)}") from error
 
@@ -228,3 +251,96 @@ def _refuse_tag(_loader: _Loader, node: yaml.Node) -> object:
 
 for _tag in ("binary", "timestamp", "omap", "pairs", "set"):
     _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _refuse_tag)
+
+
+# Lines ---------------------------------------------------------------------------------------------------------------
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(slots=True)
+class _Part:
+    """A part of a document whose line is asked for, or that holds such parts; line 0: not seen."""
+
+    line: int = 0
+    parts: dict[str | int, "_Part"] = field(default_factory=dict)
+
+    def at(self, path: Path) -> "_Part":
+        """Return the part at a path, made if it is not there."""
+        part = self
+        for step in path:
+            part = part.parts.setdefault(step, _Part())
+        return part
+
+    def line_of(self, path: Path) -> int:
+        """Return the line of the part at a path, or of the nearest that holds it."""
+        line, part = self.line, self
+        for step in path:
+            part = part.parts[step]
+            line = part.line or line
+        return line
+
+
+def lines(data: bytes, wanted: Mapping[int, Iterable[Path]]) -> dict[tuple[int, Path], int]:
+    """Say on which lines of a file parts of its documents are; lines and documents count from 1.
+
+    `wanted` has paths by document, each of keys and positions. In place of a part that is not there stands what would
+    hold it. Nothing is said of documents that cannot be read.
+    """
+    places = [(number, path) for number, paths in wanted.items() for path in paths]
+    documents: dict[int, _Part] = {}
+    for number, path in places:
+        documents.setdefault(number, _Part()).at(path)
+    with suppress(UnicodeDecodeError, yaml.YAMLError):  # said where the documents are read
+        _find(yaml.parse(_shallow(data.decode("utf-8-sig")), _Loader), documents)
+    found = {(number, path): documents[number].line_of(path) for number, path in places}
+    return {place: line for place, line in found.items() if line}
+
+
+def _shallow(text: str) -> str:
+    """Return as much of a text as may be given to libyaml, which crashes on what nests too deeply."""
+    if text.lstrip().startswith(("{", "[")) and not _json_fault(text):
+        return "" if _depth_exceeds(msgspec.json.decode(text), MOST_LEVELS) else text
+    deep = _deep_document(text) if _may_be_deep(text) else None
+    return text if deep is None else "".join(text.splitlines(keepends=True)[:deep])
+
+
+def _find(events: Iterator[yaml.Event], documents: Mapping[int, _Part]) -> None:
+    """Note the lines of the parts that are asked for."""
+    number = 0
+    for event in events:
+        if isinstance(event, yaml.DocumentStartEvent):
+            number += 1
+            _enter(next(events), events, documents.get(number))
+
+
+def _enter(first: yaml.Event, events: Iterator[yaml.Event], part: _Part | None, line: int = 0) -> None:
+    """Take the events of one value, the first of which has come, and note the lines of what is wanted in it."""
+    if part is not None:
+        part.line = line or _line(first)
+    if isinstance(first, yaml.MappingStartEvent) and part is not None:
+        for key in events:
+            if isinstance(key, yaml.MappingEndEvent):
+                return
+            name = key.value if isinstance(key, yaml.ScalarEvent) else None
+            _skip(key, events)
+            _enter(next(events), events, part.parts.get(name) if name is not None else None, _line(key))
+    elif isinstance(first, yaml.SequenceStartEvent) and part is not None:
+        for position, item in enumerate(events):
+            if isinstance(item, yaml.SequenceEndEvent):
+                return
+            _enter(item, events, part.parts.get(position))
+    else:
+        _skip(first, events)
+
+
+def _line(event: yaml.Event) -> int:
+    return event.start_mark.line + 1 if event.start_mark is not None else 0
+
+
+def _skip(first: yaml.Event, events: Iterator[yaml.Event]) -> None:
+    """Take the events of one value, the first of which has come."""
+    depth = int(isinstance(first, yaml.CollectionStartEvent))
+    while depth:
+        event = next(events)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)

@@ -12,10 +12,12 @@ import typer
 import yaml
 from typer.exceptions import TyperException
 
-from nftsvc.cli import app
+from nftsvc.cli import make_app
 from nftsvc.configuration import ConntrackSettings
 from tests.deploy import schema
 from tests.deploy.deployment import DEPLOY, ROOT, container, daemonset, document, documents, pod_spec, setting
+
+app = make_app()
 
 TEXT = (ROOT / "docs" / "deploy.md").read_text()
 IN_FILES = "".join(path.read_text() for path in DEPLOY.iterdir())

@@ -8,7 +8,7 @@ import typer
 import yaml
 
 from nftsvc import __version__
-from nftsvc.cli import app
+from nftsvc.cli import make_app
 from nftsvc.configuration import Verdict
 from nftsvc.sources.configuration import load_configuration
 from tests.deploy import schema
@@ -23,6 +23,8 @@ from tests.deploy.deployment import (
     help_of,
     pod_spec,
 )
+
+app = make_app()
 
 OBJECTS = [(name, one) for name in ("rbac.yaml", "daemonset.yaml") for one in documents(name)]
 CONFIGURATION = load_configuration(DEPLOY / "config.conf", strict=True).configuration

@@ -7,8 +7,10 @@ from typing import Any
 
 import typer
 
-from nftsvc.cli import app
+from nftsvc.cli import make_app
 from tests.deploy.deployment import ROOT, UNIT, setting, unit_sections
+
+app = make_app()
 
 # From 0 (shut in) to 100 (free to do anything), as `systemd-analyze security` judges.
 MOST_EXPOSED = 20

@@ -106,7 +106,7 @@ def test_killed_again_and_again_while_things_change(site: Site) -> None:
     with site.agent():
         site.wait_in_step()
     with site.load(), changing(site, chance):
-        for _ in range(4):
+        for _ in range(3):
             with site.agent() as agent:
                 wait_for_passes(agent, chance.randrange(1, 6))
                 threading.Event().wait(chance.random() * 0.03)
@@ -128,7 +128,7 @@ def test_killed_in_the_middle_of_a_first_load(lab: Cluster, tmp_path: Path) -> N
     with build_site(lab, "double", tmp_path) as site:
         site.plane.put(site.node(), site.service(), *site.slices([0, 1]), *many(600, site.plane.namespace))
         partly = 0
-        for _ in range(4):
+        for _ in range(3):
             with site.agent(ready=False) as agent:
                 until(lambda: site.kernel.present() or agent.passes, lambda: agent.output)
                 threading.Event().wait(chance.random() * 0.2)

@@ -22,7 +22,7 @@ Done = subprocess.CompletedProcess[str]
 PROGRAM = (sys.executable, "-m", "nftsvc")
 INSTALLED = Path(sys.executable).parent / "nftsvc"
 TEMPLATES = EXAMPLES.parent / "templates"
-COMMANDS = ("run", "render", "check", "apply", "explain", "clean", "demo", "config")
+COMMANDS = ("render", "check", "explain", "diff", "lint", "golden", "run", "apply", "clean", "demo", "config")
 CLASSIC = EXAMPLES / "100-my-service"
 CONFLICTS = EXAMPLES / "802-conflicting-claims"
 MANY_ERRORS = EXAMPLES / "905-many-errors-in-many-files"
@@ -114,7 +114,7 @@ def test_help_has_an_example_and_names_the_exit_codes(command: str, tmp_path: Pa
     done = run(*command.split(), "--help", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     lines = [line.strip() for line in done.stdout.splitlines()]
-    for named in [command] if command else ["render", "check", "apply"]:
+    for named in [command] if command else ["render", "diff", "run"]:
         assert [line for line in lines if re.search(rf"(^|sudo |\| )nftsvc {named}\b", line)]
     text = " ".join(done.stdout.split())
     for code in ("0 fine", "1 differs", "2 wrong usage", "3 bad input", "4 the kernel", "5 the cluster", "70 a bug"):

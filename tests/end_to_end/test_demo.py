@@ -22,7 +22,9 @@ RUNNING = f"requests: {FROM_POD_4}"
 
 AS_NOBODY = """
 import contextlib, io, os
-from nftsvc.cli import app
+from nftsvc.cli import make_app
+
+app = make_app()
 for arguments in (["render", os.devnull], ["demo", "--requests", "0"]):
     quiet = io.StringIO()
     with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet), contextlib.suppress(SystemExit):

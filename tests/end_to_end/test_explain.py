@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from nftsvc.cli import app
+from nftsvc.cli import make_app
 from tests.support.builders import Raw, endpoint_slice, service
+
+app = make_app()
 
 PROGRAM = (sys.executable, "-m", "nftsvc")
 INSTALLED = Path(sys.executable).parent / "nftsvc"

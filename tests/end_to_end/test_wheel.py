@@ -82,7 +82,7 @@ def test_wheel_holds_nothing_but_the_package(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     assert {name.split("/")[0] for name in names} == {"nftsvc", f"nftsvc-{__version__}.dist-info"}
-    for part in ("test", "docs/", "__pycache__", "ruleset.nft.actual"):
+    for part in ("tests/", "/test_", "docs/", "__pycache__"):
         assert not [name for name in names if part in name]
     assert [name for name in names if name.endswith("licenses/LICENSE")]
 

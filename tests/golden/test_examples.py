@@ -1,6 +1,5 @@
 """Every folder in examples/ is a test case, several times over."""
 
-import difflib
 import functools
 import math
 import os
@@ -12,15 +11,17 @@ from collections.abc import Iterator
 import pytest
 
 from nftsvc.changes import compare
+from nftsvc.golden import Status, check_case
 from nftsvc.kernel import Kernel
 from nftsvc.lab import Namespace, namespaces
 from nftsvc.plan import Plan, make_plan
 from nftsvc.render import Renderer, Script
+from nftsvc.report.golden import result_lines
 from nftsvc.ruleset import EMPTY, Ruleset, make_ruleset
 from nftsvc.state import State
 from nftsvc.sync import remove, synchronise
 from nftsvc.values import Family
-from tests.support.cases import EXAMPLES, EXPECTATIONS, Case, all_cases
+from tests.support.cases import EXAMPLES, Case, all_cases
 from tests.support.model import Model, content_of, meaning
 
 CASES = all_cases()
@@ -32,28 +33,21 @@ every_good_case = pytest.mark.parametrize("case", GOOD, ids=lambda case: case.na
 
 
 @every_case
-def test_outcome_is_what_the_case_expects(case: Case) -> None:
-    outcome, expected = case.outcome(), case.expected()
-    for name in EXPECTATIONS:
-        actual = case.folder / f"{name}.actual"
-        actual.unlink(missing_ok=True)
-        if outcome.get(name) != expected.get(name):
-            actual.write_text(outcome.get(name, ""))
-            difference = difflib.unified_diff(
-                expected.get(name, "").splitlines(),
-                outcome.get(name, "").splitlines(),
-                "expected",
-                "actual",
-                lineterm="",
-            )
-            pytest.fail("\n".join([f"examples/{case.name}/{name} differs; if that is right: make golden", *difference]))
+def test_case_is_as_golden_check_expects(case: Case) -> None:
+    """That is: the expected text, packets as `explain` has them, no file that nobody reads."""
+    result = check_case(case)
+    assert result.status is Status.AS_EXPECTED, "\n".join(result_lines(result))
 
 
 @every_case
-def test_folder_holds_nothing_that_no_test_looks_at(case: Case) -> None:
-    assert not [file for file in case.unknown_files() if not file.name.endswith(".actual")]
+def test_case_has_one_kind_of_expectation_and_a_title(case: Case) -> None:
     assert (case.folder / "ruleset.nft").exists() != case.refused
     assert case.title
+
+
+def test_cases_are_all_folders_with_a_number() -> None:
+    numbered = [one.name for one in EXAMPLES.iterdir() if one.is_dir() and one.name[:3].isdecimal()]
+    assert [case.name for case in CASES] == sorted(numbered)
 
 
 def test_readme_lists_every_case_and_no_other() -> None:
@@ -89,7 +83,7 @@ def test_hash_seed_does_not_show() -> None:
             capture_output=True,
             check=True,
         ).stdout
-        for seed in ("0", "1", "4242")
+        for seed in ("0", "4242")
     }
     assert len(outputs) == 1
 
@@ -194,10 +188,10 @@ def tours(size: int, most: int) -> Iterator[tuple[int, ...]]:
 
 
 def test_kernel_goes_from_every_case_to_many_others(kernel: Kernel) -> None:
-    """Each is the start and the end of 6 transitions, as many as the time allows."""
+    """Each is the start and the end of 3 transitions, as many as the time allows."""
     plans = [case.planned().plan for case in GOOD]
     before: Ruleset | None = None
-    for tour in tours(len(GOOD), 6):
+    for tour in tours(len(GOOD), 3):
         for case in tour:
             done = synchronise(kernel, plans[case], RENDERER)
             families = done.wanted.tables.keys()

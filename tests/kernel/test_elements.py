@@ -13,9 +13,9 @@ import pytest
 from nftsvc.agent.connections import COUNTED
 from nftsvc.changes import compare
 from nftsvc.kernel import Kernel
-from nftsvc.kernel.listing import parse_table
 from nftsvc.lab import NODE, Cluster, Namespace
 from nftsvc.plan import Plan
+from nftsvc.reading import parse_table
 from nftsvc.render import Renderer
 from nftsvc.ruleset import AFFINITY_MAPS, NFT_FAMILY, TABLE, VERDICT, Key, Ruleset, Table
 from nftsvc.sync import compare_with_kernel, synchronise

@@ -23,13 +23,15 @@ ROOT = Path(__file__).parents[2]
 # process's own /proc files become root's.
 DROP = """
 import contextlib, ctypes, encodings.ascii, encodings.latin_1, io, json, os, sys
-from nftsvc.cli import app
+from nftsvc.cli import make_app
 from nftsvc.changes import ELEMENTS_PER_TRANSACTION, compare
 from nftsvc.kernel import elements_per_transaction, sandbox
 from nftsvc.render import Renderer
 from nftsvc.ruleset import EMPTY, NFT_FAMILY, make_ruleset
 from tests.support.builders import plan_of
 from tests.support.cases import EXAMPLES
+
+app = make_app()
 
 for arguments in (["render", "--node", "x", str(EXAMPLES / "100-my-service")], ["apply"]):
     quiet = io.StringIO()

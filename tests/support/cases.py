@@ -1,91 +1,40 @@
-"""The golden cases in examples/: what a folder holds, what nftsvc makes of it, what it should make of it."""
+"""The golden cases in examples/ as our tests see them: those of `nftsvc.golden`, with short names."""
 
-import tomllib
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
+import json
 from pathlib import Path
 
-from nftsvc.errors import InputError, Problem
-from nftsvc.pipeline import Planned, plan_from_manifests
-from nftsvc.render import Renderer
-from nftsvc.ruleset import Ruleset, make_ruleset
-from nftsvc.values import FAMILIES, Family
+from nftsvc import golden
+from nftsvc.golden import EXPECTATIONS, find_cases
+from nftsvc.ruleset import Ruleset
+from nftsvc.values import Family
+from tests.support.builders import endpoint_slice, service
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-EXPECTATIONS = ("ruleset.nft", "warnings.txt", "errors.txt")
-KNOWN = (*EXPECTATIONS, "notes.md", "case.toml", "packets.toml")
-MANIFESTS = (".yaml", ".yml", ".json")
-_SETTINGS = {"node", "families", "ignored"}
+
+__all__ = ["EXAMPLES", "EXPECTATIONS", "Case", "all_cases", "made_case", "write_shop"]
 
 
-@dataclass(frozen=True)
-class Case:
+class Case(golden.Case):
     """One folder of examples/."""
-
-    folder: Path
 
     @property
     def name(self) -> str:
         return self.folder.name
 
-    @cached_property
-    def settings(self) -> dict[str, object]:
-        file = self.folder / "case.toml"
-        settings = tomllib.loads(file.read_text()) if file.exists() else {}
-        assert settings.keys() <= _SETTINGS, f"{file}: unknown settings {settings.keys() - _SETTINGS}"
-        return settings
-
     @property
     def node(self) -> str | None:
-        node = self.settings.get("node")
-        assert node is None or isinstance(node, str)
-        return node
+        return self.settings.node
 
     @property
     def families(self) -> tuple[Family, ...]:
-        named = self.settings.get("families", list(FAMILIES))
-        assert isinstance(named, list)
-        return tuple(map(Family, named))
-
-    @property
-    def refused(self) -> bool:
-        """Whether the case says that its input is bad."""
-        return (self.folder / "errors.txt").exists()
-
-    def planned(self) -> Planned:
-        return plan_from_manifests([str(self.folder)], node=self.node, families=self.families)
+        return self.settings.families
 
     def ruleset(self) -> Ruleset:
-        return make_ruleset(self.planned().plan)
+        return self.made().ruleset
 
     def outcome(self) -> dict[str, str]:
         """Return the expectation files as nftsvc would write them now, by name."""
-        try:
-            planned = self.planned()
-        except InputError as error:
-            return {"errors.txt": self._lines(error.problems)}
-        made = {"ruleset.nft": Renderer().ruleset(make_ruleset(planned.plan))}
-        return made | ({"warnings.txt": self._lines(planned.warnings)} if planned.warnings else {})
-
-    def expected(self) -> dict[str, str]:
-        """Return the expectation files as they are, by name."""
-        files = (self.folder / name for name in EXPECTATIONS)
-        return {file.name: file.read_text() for file in files if file.exists()}
-
-    def _lines(self, problems: tuple[Problem, ...]) -> str:
-        return "".join(f"{problem}\n" for problem in problems).replace(f"{self.folder}/", "")
-
-    def unknown_files(self) -> Iterator[Path]:
-        """Yield files that are neither manifests nor anything else a case may hold, hidden, or in `ignored`."""
-        ignored = self.settings.get("ignored", [])
-        assert isinstance(ignored, list)
-        for file in sorted(self.folder.rglob("*")):
-            parts = file.relative_to(self.folder).parts
-            hidden = any(part.startswith(".") for part in parts)
-            known = file.is_dir() or file.suffix in MANIFESTS or hidden or "/".join(parts) in ignored
-            if not known and not (len(parts) == 1 and parts[0] in KNOWN):
-                yield file
+        return dict(self.made().files)
 
     @property
     def title(self) -> str:
@@ -93,4 +42,23 @@ class Case:
 
 
 def all_cases() -> tuple[Case, ...]:
-    return tuple(Case(folder) for folder in sorted(EXAMPLES.iterdir()) if folder.is_dir() and folder.name[0].isdigit())
+    return tuple(Case(one.folder) for one in find_cases([EXAMPLES]).cases)
+
+
+def write_shop(folder: Path, endpoints: int = 2, address: str = "10.96.7.1") -> Path:
+    """Write manifests into a folder, made if need be: Service shop/web with so many endpoints, in one family."""
+    folder.mkdir(parents=True, exist_ok=True)
+    raws = [service("web", [address], [{"name": "http", "port": 80}], type="ClusterIP")]
+    if endpoints:
+        addresses = [f"10.244.1.{number}" for number in range(1, endpoints + 1)]
+        raws.append(endpoint_slice("web", addresses, [{"name": "http", "port": 8080}]))
+    (folder / "web.json").write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": raws}))
+    return folder
+
+
+def made_case(folder: Path, endpoints: int = 2) -> golden.Case:
+    """Return a case of these manifests that is as expected; no kernel is asked."""
+    case = golden.Case(write_shop(folder, endpoints))
+    for name, text in case.made().files.items():
+        (folder / name).write_text(text)
+    return case

@@ -1,6 +1,7 @@
 """UDP and SCTP in the lab's namespaces, and what a client's error was."""
 
 import errno
+import itertools
 import socket
 import struct
 import threading
@@ -11,6 +12,8 @@ from contextlib import contextmanager
 from nftsvc.lab import Answer, Namespace, fetch
 
 SECONDS = 5.0
+# Each datagram from a port of its own: one that came again would belong to a flow of an earlier test.
+_PORTS = itertools.cycle(range(20_000, 32_000))
 
 
 def family_of(address: str) -> socket.AddressFamily:
@@ -52,6 +55,7 @@ def fetch_udp(address: str, port: int) -> Answer:
     """Send one datagram from a socket of its own and read the answer."""
     with socket.socket(family_of(address), socket.SOCK_DGRAM) as client:
         client.settimeout(SECONDS)
+        client.bind(("", next(_PORTS)))
         client.connect((address, port))
         client.send(b"?")
         pod, source = client.recv(100).decode().split()

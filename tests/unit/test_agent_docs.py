@@ -17,7 +17,7 @@ from nftsvc.agent.pages import Pages
 from nftsvc.agent.requests import ApiRequests
 from nftsvc.agent.status import Drift, NoLocalEndpoints, PassReport, Programmed, SourceStatus, Status
 from nftsvc.agent.statusz import status_json
-from nftsvc.cli import app
+from nftsvc.cli import make_app
 from nftsvc.errors import ObjectRef, Problem
 from nftsvc.frontends import FrontendKind
 from nftsvc.plan import HealthCheck
@@ -26,6 +26,8 @@ from nftsvc.state import ServiceKey
 from nftsvc.sync import PassKind
 from nftsvc.values import FAMILIES, Family, Protocol
 from tests.support.exposition import Exposition, checked
+
+app = make_app()
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "agent.md").read_text()

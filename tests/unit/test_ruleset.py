@@ -368,3 +368,8 @@ def test_rulesets_without_services_are_not_empty() -> None:
 def test_ruleset_is_a_value() -> None:
     assert make_ruleset(everything()) == make_ruleset(everything())
     assert all(one != two for one, two in pairwise([make_ruleset(everything()), EMPTY, make_ruleset(plan_of())]))
+
+
+@pytest.mark.parametrize("name", ["drop", "jump evil", "@x"])
+def test_words_of_a_rule_are_not_those_of_an_interfaces_name(name: str) -> None:
+    assert Rule.of(f'iifname "{name}" goto local-ips', "").words == ("goto", "local-ips")

@@ -9,10 +9,12 @@ from typer.testing import CliRunner
 
 import nftsvc.agent.start
 from nftsvc.agent.options import ClusterAccess, Options, Pace
-from nftsvc.cli import app
+from nftsvc.cli import make_app
 from nftsvc.configuration import AgentSettings, Listen
 from nftsvc.errors import ExitCode
 from nftsvc.values import FAMILIES, Family
+
+app = make_app()
 
 Run = Callable[..., Options]
 
