@@ -52,7 +52,6 @@ from nftsvc.sides import (
     transactions,
     unified_diff,
 )
-from nftsvc.traffic import traffic_of
 
 EXTERNAL = "NFTSVC_EXTERNAL_DIFF"
 
@@ -127,12 +126,14 @@ def diff(
     with errors_reported() as err, _without_collector():
         if output not in _WITH_TEXTS and (ruleset or script):
             raise UsageError(f"--ruleset and --script go with -o text and -o markdown, not with {output}")
-        old, new = _read(paths, against, err, Asked(node, family.families, tuple(settings or ())), live=live)
+        external = os.environ.get(EXTERNAL, "").strip() if output is DiffFormat.TEXT else ""
+        texts = bool(ruleset or script or external)
+        asked = Asked(node, family.families, tuple(settings or ()), texts)
+        old, new = _read(paths, against, err, asked, live=live)
         with err.status("comparing"):
-            comparison = compare_traffic(traffic_of(old.ruleset), traffic_of(new.ruleset))
+            comparison = compare_traffic(old.traffic, new.traffic)
         renderer = Renderer(templates)
-        external = os.environ.get(EXTERNAL, "").strip()
-        if external and output is DiffFormat.TEXT:
+        if external:
             _show_externally(external, full_texts(old, new, renderer))
         else:
             _print(comparison, {**old.files, **new.files}, output, color)
@@ -166,7 +167,7 @@ def _read(paths: list[Path], against: Path | None, err: Console, asked: Asked, *
         old, new = read_sides(sources, asked, stdin, partial(_tell, err, stack))
     print_problems(err, new_warnings(old, new))
     for side in (old, new):
-        if not side.ruleset.tables:
+        if not side.traffic.nodes:
             print_line(err, "warning", f"{side.source} has no table of nftsvc", "yellow")
     return old, new
 

@@ -1,8 +1,9 @@
 """How two rulesets differ in what they do to traffic, by Service.
 
-In: the Traffic of each. Out: a Comparison, whose `same` is true exactly when no packet is treated differently: what
-cannot be understood counts as different unless it is the same in both. Frontends are compared one by one; a name alone
-changes nothing for packets. What concerns all Services alike is told once.
+In: the Traffic of each. Out: a Comparison, whose `same` is true exactly when no packet is treated differently, now or
+(session affinity) once there are other endpoints. What cannot be understood counts as different unless it is the same
+in both. Frontends are compared one by one; a name alone changes nothing for packets. What concerns all Services alike
+is told once.
 """
 
 from collections import defaultdict

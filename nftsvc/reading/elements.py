@@ -14,10 +14,11 @@ from nftsvc.ruleset import VERDICT, Entry, Key, NamedSet
 from nftsvc.values import quoted
 
 _WORD = r'(?:[^\s{}",;]++|"[^"]*+")'
+# Groups are bounded, not possessive: before Python 3.11.5 possessive groups miss matches (gh-106052).
 _ELEMENT = re.compile(
-    rf"\s*+(?P<key>{_WORD}(?:\s++\.\s++{_WORD})*+)"
-    rf"(?P<options>(?:\s++(?!:\s){_WORD})*+)"
-    rf"(?:\s*+:\s++(?P<data>{_WORD}(?:\s++{_WORD})*+))?+"
+    rf"\s*+(?P<key>{_WORD}(?:\s++\.\s++{_WORD}){{0,15}})"
+    rf"(?P<options>(?:\s++(?!:\s){_WORD}){{0,40}})"
+    rf"(?:\s*+:\s++(?P<data>{_WORD}(?:\s++{_WORD}){{0,40}}))?"
     r"\s*+(?:,|\Z)"
 )
 _AMOUNT = r"(?:\d+(?:\s+\w+)?)"

@@ -1,18 +1,17 @@
-"""The two sides of a diff: manifests, a file with a ruleset, or this machine's kernel, each as a ruleset.
+"""The two sides of a diff: manifests, a file with a ruleset, or this machine's kernel, and what they do to traffic.
 
-In: paths and where to look else. Out: a Side each, or an error that says which of them it is about. The new side gets
-the slots of the old one, so that the order in which endpoints are listed shows nowhere.
+In: paths and where to look else. Out: a Side each, or an error that says which of them it is about.
 """
 
 import os
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from nftsvc.changes import Transaction, compare
 from nftsvc.errors import InputError, Origin, Problem, UsageError
@@ -23,6 +22,7 @@ from nftsvc.plan import Plan
 from nftsvc.reading import read_ruleset
 from nftsvc.ruleset import EMPTY, Ruleset, make_ruleset
 from nftsvc.sources.manifests import STDIN, manifests_below
+from nftsvc.traffic import Traffic, traffic_of
 from nftsvc.values import FAMILIES, Family
 
 SUFFIX = ".nft"
@@ -49,21 +49,28 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is asked of manifests: for which node, which families, and with which settings (`FIELD=VALUE`)."""
+    """What is asked of manifests: for which node, which families, and with which settings (`FIELD=VALUE`).
+
+    `texts` says that rulesets are asked for besides traffic.
+    """
 
     node: str | None = None
     families: tuple[Family, ...] = FAMILIES
     overrides: tuple[str, ...] = ()
+    texts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One side. `plan` is what manifests come to, None for a ruleset that was read; `files` are where Services are.
+    """One side. `files` are where Services were read, by `namespace/name`.
 
+    `ruleset` and `plan` (what manifests come to, None for a ruleset that was read) are there where texts are asked for;
+    then the new side's endpoints have the slots of the old side's, so that the order of endpoints shows in no text.
     `text` is that of the file that a ruleset was read from.
     """
 
     source: Source
+    traffic: Traffic
     ruleset: Ruleset
     plan: Plan | None = None
     files: Mapping[str, str] = field(default_factory=dict)
@@ -104,83 +111,83 @@ def read_sides(
     problems: list[Problem] = []
     sides: list[Side] = []
     with ExitStack() as stack:
-        ahead = _planned_apart(sources, asked, stack)
+        ahead = _begun(sources, asked, stack)
         for source in sources:
             begins(source)
             try:
-                planned = ahead() if ahead is not None and source.name == NEW else None
-                sides.append(_read(source, asked, stdin, sides[0].ruleset if sides else EMPTY, planned))
+                sides.append(ahead() if ahead is not None and source.name == NEW else _read(source, asked, stdin))
             except InputError as error:
                 problems += [*error.problems, Problem(f"{source} cannot be read: nothing is compared")]
             except UsageError as error:
                 raise UsageError(f"{source}: {error}") from error
     if problems:
         raise InputError(tuple(problems))
-    return sides[0], sides[1]
+    old, new = sides
+    if asked.texts and new.plan is not None:
+        new = replace(new, ruleset=make_ruleset(new.plan, old.ruleset))
+    return old, new
 
 
-class _Planned(NamedTuple):
-    """What manifests come to, and where each Service was read."""
-
-    plan: Plan
-    files: Mapping[str, str]
-    warnings: tuple[Problem, ...]
-
-
-def _read(source: Source, asked: Asked, stdin: BinaryIO | None, current: Ruleset, planned: _Planned | None) -> Side:
+def _read(source: Source, asked: Asked, stdin: BinaryIO | None = None) -> Side:
     if source.live:
         with Kernel() as kernel:
-            return Side(source, kernel.read(asked.families))
+            found = kernel.read(asked.families)
+        return Side(source, traffic_of(found), found)
     if source.is_ruleset:
         text = _text(source.paths[0], stdin)
-        return Side(source, _only(read_ruleset(text, _shown(source.paths[0])), asked.families), text=text)
-    plan, files, warnings = planned or _plan(source, asked, stdin)
-    return Side(source, make_ruleset(plan, current), plan, files, warnings)
-
-
-def _plan(source: Source, asked: Asked, stdin: BinaryIO | None = None) -> _Planned:
+        found = _only(read_ruleset(text, _shown(source.paths[0])), asked.families)
+        return Side(source, traffic_of(found), found, text=text)
     planned = plan_from_manifests(source.paths, stdin, asked.node, asked.families, asked.overrides)
     files = {
         f"{ref.namespace}/{ref.name}": origin.file
         for ref, origin in planned.loaded.origins.items()
         if ref.kind == Service.KIND
     }
-    return _Planned(planned.plan, files, planned.warnings)
+    made = make_ruleset(planned.plan)
+    return Side(source, traffic_of(made), made, planned.plan, files, planned.warnings)
 
 
-def _planned_apart(sources: tuple[Source, Source], asked: Asked, stack: ExitStack) -> Callable[[], _Planned] | None:
-    """Begin to read the new side's manifests in another process; return what waits for it, or None if one is enough.
+def _begun(sources: tuple[Source, Source], asked: Asked, stack: ExitStack) -> Callable[[], Side] | None:
+    """Begin to read the new side in another process; return what waits for it, or None if one process is enough.
 
-    It raises what reading them raises.
+    It raises what reading the side raises.
     """
     if len(os.sched_getaffinity(0)) == 1 or min(map(_size, sources)) < LARGE:
         return None
-    pool = ProcessPoolExecutor(
-        1, get_context("fork"), initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
-    )
-    stack.callback(pool.shutdown, cancel_futures=True)
-    future = pool.submit(_plan_or_why_not, sources[1], asked)
+    context = get_context("fork")
+    receiving, sending = context.Pipe(duplex=False)
+    process = context.Process(target=_send, args=(sending, sources[1], asked))
+    process.start()
+    sending.close()
+    stack.callback(process.join)
+    stack.callback(process.terminate)
 
-    def wait() -> _Planned:
-        match future.result():
+    def wait() -> Side:
+        match receiving.recv():
             case str(reason):
                 raise UsageError(reason)
-            case _Planned() as planned:
-                return planned
+            case Side() as side:
+                return side
             case problems:
                 raise InputError(problems)
 
     return wait
 
 
-def _plan_or_why_not(source: Source, asked: Asked) -> _Planned | tuple[Problem, ...] | str:
-    """Return errors as values: an exception with more than a message does not come through to another process."""
+def _send(sending: Connection, source: Source, asked: Asked) -> None:
+    """Read a side and send it with no more than is asked for; an error as a value, or what it holds would get lost.
+
+    Whether to go on after Ctrl-C is for the first process to say.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        return _plan(source, asked)
+        side = _read(source, asked)
     except InputError as error:
-        return error.problems
+        sending.send(error.problems)
     except UsageError as error:
-        return str(error)
+        sending.send(str(error))
+    else:
+        sending.send(side if asked.texts else replace(side, ruleset=EMPTY, plan=None))
 
 
 def _size(source: Source) -> int:
@@ -220,7 +227,7 @@ def new_warnings(old: Side, new: Side) -> tuple[Problem, ...]:
 
 
 def transactions(old: Side, new: Side) -> tuple[Transaction, ...]:
-    """Return what `apply` would send for the new side's manifests if the kernel had the old side.
+    """Return what `apply` would send for the new side's manifests if the kernel had the old side; texts were asked for.
 
     UsageError if the new side is no manifests.
     """

@@ -24,7 +24,10 @@ _Named = TypeVar("_Named", NamedSet, Chain)
 
 
 def full_texts(old: Side, new: Side, renderer: Renderer) -> tuple[str, str]:
-    """Return both rulesets as text. UsageError if a kernel has what nftsvc cannot write, or templates are wrong."""
+    """Return both rulesets as text; they must have been asked for.
+
+    UsageError if a kernel has what nftsvc cannot write, or templates are wrong.
+    """
     known = [side.plan.settings for side in (new, old) if side.plan is not None]
     return _text(old, known, renderer), _text(new, known, renderer)
 

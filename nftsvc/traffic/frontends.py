@@ -45,6 +45,8 @@ class Frontends:
         self._slots = _slots(table.elements)
         self._hairpin = frozenset(key[0] for key in self._of(HAIRPIN) if key[0] == key[-1])
         self._unused = [ip_network(one) for one in rules.node.unused if not set(one) & set("- ")]
+        refused = (str(key[0]) for key in self._of(BY_ADDRESS.rejected))
+        self._special = frozenset((*refused, *rules.node.closed, *rules.node.listed))
         self._allowed: dict[Key, list[str]] = defaultdict(list)
         for key in self._of(ALLOWED_SOURCES):
             self._allowed[key[:-1]].append(str(key[-1]))
@@ -164,6 +166,8 @@ class Frontends:
 
     def _refused(self, endpoint: Key, protocol: str) -> str | None:
         """Say what meets every packet to an address and port; None if nothing does."""
+        if endpoint[0] not in self._special and not self._unused:
+            return None
         at = (endpoint[0], protocol, endpoint[-1])
         if at not in self._met:
             self._met[at] = self._meets(at)
