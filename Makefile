@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 PYTEST ?= .venv/bin/python -m pytest
-TEST_PACKAGES = openssl=openssl iptables=iptables systemd=systemd-analyze
+TEST_PACKAGES = openssl=openssl iptables=iptables patch=patch systemd=systemd-analyze
 
 .PHONY: help setup setup-tests demo test check golden
 
