@@ -9,11 +9,12 @@ kernels before 6.2 hold on to a verdict's chain until the deletion of the elemen
 no verdict leads to any more: a packet that found its verdict just before a transaction looks for its slot after it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from nftsvc.ruleset import (
+    BY_ADDRESS,
     CLUSTER_IPS,
     POOL_OF_MAP,
     UNCUT_BYTES,
@@ -104,6 +105,11 @@ class DeleteElements:
     set: NamedSet
     elements: tuple[ElementChange, ...]
 
+    @property
+    def entries(self) -> list[tuple[Key, Entry | None]]:
+        """What goes: the key and what it leads to."""
+        return [(one.key, one.old) for one in self.elements]
+
 
 @dataclass(frozen=True, slots=True)
 class AddElements:
@@ -112,6 +118,11 @@ class AddElements:
     family: Family
     set: NamedSet
     elements: tuple[ElementChange, ...]
+
+    @property
+    def entries(self) -> list[tuple[Key, Entry | None]]:
+        """What comes: the key and what it leads to."""
+        return [(one.key, one.new) for one in self.elements]
 
 
 Operation = (
@@ -127,6 +138,7 @@ class _Place(NamedTuple):
     set: NamedSet
 
 
+_NONE: Elements = {}
 _Elements = Mapping[_Place, Sequence[ElementChange]]
 
 
@@ -213,10 +225,12 @@ def compare(old: Ruleset, new: Ruleset) -> Changes:
         hooks += _chains(before, after, base=True)
         leftovers += _leftovers(before, after)
         for place, changes in _compare_elements(before, after):
-            slots = place.set.name in POOL_OF_MAP
+            if place.set.name not in POOL_OF_MAP:
+                elements[place] = changes
+                continue
             for part, chosen in (
-                (elements, [one for one in changes if one.new is not None or not slots]),
-                (unused, [one for one in changes if one.new is None and slots]),
+                (elements, [one for one in changes if one.new is not None]),
+                (unused, [one for one in changes if one.new is None]),
             ):
                 if chosen:
                     part[place] = chosen
@@ -228,6 +242,8 @@ def _alike(old: Table, new: Table) -> bool:
 
     Whether its rules differ does not matter: they are replaced, and affinity and counters stay.
     """
+    if old.sets is new.sets and old.chains is new.chains and old.flags == new.flags:
+        return True
     kept = {chain.name: chain.hook for chain in old.chains}
     return (
         old.sets_layout == new.sets_layout
@@ -246,17 +262,21 @@ def _structure(old: Table | None, new: Table) -> Iterator[Operation]:
 
 
 def _chains(old: Table | None, new: Table, *, base: bool) -> Iterator[Operation]:
+    if old is not None and old.chains is new.chains:
+        return
     existing = {} if old is None else {chain.name: chain for chain in old.chains}
     others = old is not None and old.layout != new.layout  # what a rule says is not compared; that layouts differ is
     for chain in new.chains:
         if (chain.hook is not None) == base:
             if chain.name not in existing:
                 yield AddChain(new.family, chain)
-            elif others or existing[chain.name] != chain:
+            elif others or ((was := existing[chain.name]) is not chain and was != chain):
                 yield ReplaceRules(new.family, chain)
 
 
 def _leftovers(old: Table | None, new: Table) -> Iterator[Operation]:
+    if old is not None and old.chains is new.chains and old.sets is new.sets:
+        return
     wanted = {chain.name for chain in new.chains}
     unwanted = tuple(chain for chain in (old.chains if old is not None else ()) if chain.name not in wanted)
     if unwanted:
@@ -269,18 +289,24 @@ def _leftovers(old: Table | None, new: Table) -> Iterator[Operation]:
 
 def _compare_elements(old: Table | None, new: Table) -> Iterator[tuple[_Place, Sequence[ElementChange]]]:
     before: Mapping[str, Elements] = {} if old is None else old.elements
-    owners = _owners(before) | _owners(new.elements)
-    for one in sorted(new.sets, key=lambda named: named.data == VERDICT):
-        changes = _changed(before.get(one.name, {}), new.elements[one.name])
+    owners: dict[Key, str] | None = None
+    concerned = [one for one in new.sets if before.get(one.name) or new.elements.get(one.name)]
+    for one in sorted(concerned, key=lambda named: named.data == VERDICT):
+        changes = _changed(before.get(one.name, _NONE), new.elements.get(one.name, _NONE))
         if one.dynamic:  # packets fill it; all there is to do is to take out what leads nowhere
             changes = [change for change in changes if change[2] is None]
         if changes:
+            if owners is None:
+                owners = _owners(before) | _owners(new.elements)
             place = _Place(new.family, one)
-            yield place, [ElementChange(*change, _owner(owners, one.name, change[0])) for change in changes]
+            owner = _owner_in(owners, one.name)
+            yield place, [ElementChange(key, was, becomes, owner(key)) for key, was, becomes in changes]
 
 
 def _changed(old: Elements, new: Elements) -> list[tuple[Key, Entry | None, Entry | None]]:
     """Return (key, before, after) of each difference: what goes, in the old order, then what comes, in the new."""
+    if not old:
+        return [(key, None, entry) for key, entry in new.items()]
     gone = [(key, entry, None) for key, entry in old.items() if key not in new]
     return gone + [(key, old.get(key), entry) for key, entry in new.items() if old.get(key) != entry]
 
@@ -299,11 +325,17 @@ def _owners(elements: Mapping[str, Elements]) -> dict[Key, str]:
     return owners
 
 
-def _owner(owners: Mapping[Key, str], name: str, key: Key) -> str:
+def _owner_in(owners: Mapping[Key, str], name: str) -> Callable[[Key], str]:
+    """Return what says whom the elements of a set serve."""
     if name == CLUSTER_IPS:
-        return owners.get(key, "")
-    frontend = frontend_key(name, key)
-    return owners.get(frontend, "") if frontend is not None else ""
+        return lambda key: owners.get(key, "")
+    pool = POOL_OF_MAP.get(name)
+    if pool is not None:
+        protocol = pool.protocol
+        if pool.way is BY_ADDRESS:
+            return lambda key: owners.get((key[0], protocol, key[1]), "")
+        return lambda key: owners.get((protocol, key[0]), "")
+    return lambda key: owners.get(frontend, "") if (frontend := frontend_key(name, key)) is not None else ""
 
 
 # Cutting -------------------------------------------------------------------------------------------------------------

@@ -5,8 +5,7 @@ have to be looked at anew because an owner has changed. The kernel takes one ver
 the whole transaction.
 """
 
-from bisect import insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from nftsvc.state import ServiceKey
@@ -34,30 +33,51 @@ class Claims:
     """Which Services claim what."""
 
     def __init__(self) -> None:
-        self._claimants: dict[Claim, list[Claimant]] = {}
-        self._filed: dict[ServiceKey, tuple[Claimant, frozenset[Claim]]] = {}
+        self._claimants: dict[Claim, tuple[Claimant, ...]] = {}
+        self._filed: dict[ServiceKey, tuple[Claimant, tuple[Claim, ...]]] = {}
+        self._contested: set[Claim] = set()
+
+    @property
+    def contested(self) -> bool:
+        """Whether anything is claimed by more than one Service."""
+        return bool(self._contested)
 
     def owner(self, claim: Claim) -> ServiceKey:
         """Return whose it is. KeyError if nobody claims it."""
         return self._claimants[claim][0].service
 
-    def file(self, claimant: Claimant, claims: Iterable[Claim]) -> set[ServiceKey]:
+    def file(self, claimant: Claimant, claims: Sequence[Claim]) -> set[ServiceKey]:
         """Put a Service's claims in the place of those it had; return the others to whom that makes a difference."""
-        before, old = self._filed.pop(claimant.service, (claimant, frozenset()))
-        new = frozenset(claims)
-        gone, come = (old - new, new - old) if before == claimant else (old, new)
-        if new:
-            self._filed[claimant.service] = (claimant, new)
-        owners = {one: self._claimants[one][0] for one in gone | come if one in self._claimants}
-        for one in gone:
-            self._claimants[one].remove(before)
-        for one in come:
-            insort(self._claimants.setdefault(one, []), claimant)
+        before, old = self._filed.pop(claimant.service, (claimant, ()))
+        if claims:
+            self._filed[claimant.service] = (claimant, tuple(claims))
+        stays = set(old).intersection(claims) if old and before == claimant else ()
         affected: set[ServiceKey] = set()
-        for one in gone | come:
-            now = self._claimants[one]
-            if not now:
-                del self._claimants[one]
-            elif owners.get(one) != now[0]:
-                affected.update(other.service for other in now)
-        return affected - {claimant.service}
+        for one in dict.fromkeys(old):
+            if one not in stays:
+                affected.update(self._withdraw(one, before))
+        for one in claims if len(claims) == 1 else dict.fromkeys(claims):
+            if one not in stays:
+                affected.update(self._add(one, claimant))
+        affected.discard(claimant.service)
+        return affected
+
+    def _withdraw(self, claim: Claim, claimant: Claimant) -> Iterable[ServiceKey]:
+        """Take a claimant from a claim; return those whose the claim now may be, where the owner is another."""
+        held = self._claimants.pop(claim)
+        others = tuple(one for one in held if one != claimant)
+        if others:
+            self._claimants[claim] = others
+        if len(others) == 1:
+            self._contested.discard(claim)
+        return (one.service for one in others) if held[0] == claimant else ()
+
+    def _add(self, claim: Claim, claimant: Claimant) -> Iterable[ServiceKey]:
+        """Add a claimant to a claim; return all whose the claim may be, where that makes it the owner of others'."""
+        held = self._claimants.get(claim)
+        if held is None:
+            self._claimants[claim] = (claimant,)
+            return ()
+        self._contested.add(claim)
+        now = self._claimants[claim] = tuple(sorted((*held, claimant)))
+        return (one.service for one in now) if now[0] == claimant else ()

@@ -5,16 +5,16 @@ There are two lists: the cluster's, and that of the node itself (traffic policy 
 endpoints on its own. Source: KEP-1669 (termination), KEP-2433 and KEP-3015 (hints), kube-proxy 1.36.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
+
+import msgspec
 
 from nftsvc.objects import LABEL_HEADLESS, TCP, EndpointSlice, ServicePort, SliceEndpoint
 from nftsvc.values import Address, Family, Port, address_order
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(msgspec.Struct, frozen=True, gc=False):
     """One place that traffic can go to. `on_node` says that it runs, or for all we know may run, on this node."""
 
     address: Address
@@ -42,6 +42,19 @@ class Judged(NamedTuple):
     ready_here: bool = False
     serving: bool = True
     ready: bool = True
+
+
+class Usable(NamedTuple):
+    """Who is on which list: the cluster's, and the node's own; in canonical order, without duplicates.
+
+    `serving` are those that answer, whether or not they get new connections, `ready_here` those that run here and are
+    ready.
+    """
+
+    cluster: tuple[Endpoint, ...]
+    local: tuple[Endpoint, ...]
+    serving: tuple[Endpoint, ...]
+    ready_here: tuple[Endpoint, ...]
 
 
 class _Member(NamedTuple):
@@ -73,6 +86,49 @@ def judge(slices: Iterable[EndpointSlice], port: ServicePort, family: Family, pl
         )
         for one in members
     )
+
+
+def usable(slices: Sequence[EndpointSlice], port: ServicePort, family: Family, place: Place) -> Usable:
+    """Return what `judge` comes to, without the reasons.
+
+    Nearly always all endpoints are ready and none has a hint; then there is little to be judged.
+    """
+    plain = _all_ready(slices, port, family, place.node)
+    if plain is not None:
+        return plain
+    judged = judge(slices, port, family, place)
+    return Usable(
+        tuple(one.endpoint for one in judged if not one.not_in_cluster),
+        tuple(one.endpoint for one in judged if not one.not_local),
+        tuple(one.endpoint for one in judged if one.serving),
+        tuple(one.endpoint for one in judged if one.ready_here),
+    )
+
+
+def _all_ready(slices: Sequence[EndpointSlice], port: ServicePort, family: Family, node: str | None) -> Usable | None:
+    """Return what is usable where all endpoints are ready, without hints, each only once; else None."""
+    found: dict[tuple[Address, Port], Endpoint] = {}
+    local: list[Endpoint] = []
+    count = 0
+    for part, numbers in _parts(slices, port, family):
+        for number in numbers:
+            for source in part.endpoints or ():
+                conditions = source.conditions
+                if source.hints is not None or (conditions is not None and conditions.ready is False):
+                    return None
+                if source.addresses:
+                    address, name = source.addresses[0], source.node_name
+                    here = name is not None and name == node
+                    endpoint = Endpoint(address, number, here or node is None or name is None)
+                    found[address, number] = endpoint
+                    count += 1
+                    if here:
+                        local.append(endpoint)
+    if len(found) < count:
+        return None
+    everybody = tuple(sorted(found.values(), key=_order)) if count > 1 else tuple(found.values())
+    here_first = tuple(sorted(local, key=_order) if len(local) > 1 else local)
+    return Usable(everybody, here_first, everybody, here_first)
 
 
 class HintUse(NamedTuple):
@@ -141,7 +197,11 @@ def _unique(members: Iterable[_Member]) -> list[_Member]:
         key = (one.endpoint.address, one.endpoint.port)
         if key not in best or _rank(one) < _rank(best[key]):
             best[key] = one
-    return sorted(best.values(), key=lambda one: (address_order(one.endpoint.address), one.endpoint.port))
+    return sorted(best.values(), key=lambda one: _order(one.endpoint))
+
+
+def _order(endpoint: Endpoint) -> tuple[bytes, Port]:
+    return address_order(endpoint.address), endpoint.port
 
 
 def _rank(one: _Member) -> tuple[object, ...]:
@@ -161,17 +221,25 @@ def _rank(one: _Member) -> tuple[object, ...]:
 
 def _members(slices: Iterable[EndpointSlice], port: ServicePort, family: Family, node: str | None) -> Iterator[_Member]:
     """Yield every endpoint that the slices give a Service port, whatever its condition."""
-    for part in slices:
-        if part.address_type != family or LABEL_HEADLESS in part.labels:
-            continue
-        numbers = [
-            one.port
-            for one in part.ports or ()
-            if one.port is not None and (one.name or "") == port.name and (one.protocol or TCP) == port.protocol
-        ]
+    for part, numbers in _parts(slices, port, family):
         for source in part.endpoints or ():
             if source.addresses:
                 local = node is not None and source.node_name == node
                 on_node = local or node is None or source.node_name is None
                 for number in numbers:
                     yield _Member(Endpoint(source.addresses[0], number, on_node), source, local)
+
+
+def _parts(
+    slices: Iterable[EndpointSlice], port: ServicePort, family: Family
+) -> Iterator[tuple[EndpointSlice, list[Port]]]:
+    """Yield the slices that a Service port has endpoints in, with the ports that it leads to there."""
+    for part in slices:
+        if part.address_type == family and LABEL_HEADLESS not in part.labels:
+            numbers = [
+                one.port
+                for one in part.ports or ()
+                if one.port is not None and (one.name or "") == port.name and (one.protocol or TCP) == port.protocol
+            ]
+            if numbers:
+                yield part, numbers

@@ -9,9 +9,10 @@ matched by address and port; nothing where nothing has changed, as on a restart.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
+from nftsvc.endpoints import Endpoint
 from nftsvc.plan import PortPlan, ServicePlan
 from nftsvc.ruleset import BY_ADDRESS, POOL_OF_MAP, WAYS, Key, Ruleset, Table, frontend_key
 from nftsvc.ruleset.names import NODEPORT_IPS
@@ -19,10 +20,40 @@ from nftsvc.values import Address, Family, Protocol
 
 UDP = Protocol("UDP")
 
-Endpoints = frozenset[tuple[Address, int]]
+End = tuple[Address, int]
+Endpoints = AbstractSet[End]
+
+
+class Ends(AbstractSet[End]):
+    """Addresses and ports of a plan's endpoints, as a set that takes no memory: hardly any is ever looked into."""
+
+    __slots__ = ("_listed",)
+
+    def __init__(self, *listed: tuple[Endpoint, ...]) -> None:
+        self._listed = listed
+
+    def __iter__(self) -> Iterator[End]:
+        return iter({(one.address, int(one.port)) for part in self._listed for one in part})
+
+    def __len__(self) -> int:
+        return len(self._listed[0]) if len(self._listed) == 1 else sum(1 for _ in self)
+
+    def __bool__(self) -> bool:
+        return any(self._listed)
+
+    def __contains__(self, end: object) -> bool:
+        return any(end == one for one in self)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self))
+
+    def same(self, other: "Ends | Endpoints") -> bool:
+        """Tell, at no cost, that another set is the same for sure."""
+        return isinstance(other, Ends) and self._listed == other._listed
+
 
 _LEADING = frozenset({*POOL_OF_MAP, *(name for way in WAYS for name in (way.verdicts, way.inside, way.outside))})
-_NONE: Endpoints = frozenset()
+_NONE = Ends()
 
 
 class Target(NamedTuple):
@@ -34,8 +65,7 @@ class Target(NamedTuple):
     port: int
 
 
-@dataclass(frozen=True, slots=True)
-class TrackedFrontend:
+class TrackedFrontend(NamedTuple):
     """A frontend as its flows see it: where they are sent to (see Target), and the endpoints that they may lead to."""
 
     family: Family
@@ -66,10 +96,17 @@ def stale_frontends(
     stale = {one.target: one.endpoints for one in owed}
     for target in before.keys() | after.keys():
         was, becomes = before.get(target, _NONE), after.get(target, _NONE)
-        left = target.protocol == UDP and was - becomes
+        left = target.protocol == UDP and _left(was, becomes)
         if target in stale or left or bool(becomes) > bool(was):
             stale[target] = becomes
     return _tracked(stale)
+
+
+def _left(was: Endpoints, becomes: Endpoints) -> bool:
+    """Tell whether an endpoint has left."""
+    if isinstance(was, Ends) and was.same(becomes):
+        return False
+    return not frozenset(was) <= frozenset(becomes)
 
 
 def remade_frontends(
@@ -105,8 +142,8 @@ def served_frontends(
 
     Whoever is looking through flows goes by them: a flow to an endpoint that has come since is not stale.
     """
-    gone = dict.fromkeys(_serving(old, _is_udp), _NONE)
-    return _tracked({**{one.target: one.endpoints for one in before}, **gone, **_serving(new, _is_udp)})
+    gone = dict.fromkeys(_serving(old, only=UDP), _NONE)
+    return _tracked({**{one.target: one.endpoints for one in before}, **gone, **_serving(new, only=UDP)})
 
 
 def _tracked(found: Mapping[Target, Endpoints]) -> tuple[TrackedFrontend, ...]:
@@ -117,26 +154,27 @@ def _order(target: Target) -> tuple[str, str, str, int]:
     return (target.family, target.protocol, target.address or "", target.port)
 
 
-def _is_udp(target: Target) -> bool:
-    return target.protocol == UDP
-
-
 def _serving(
-    plans: Iterable[ServicePlan], concerned: Callable[[Target], bool] = lambda _: True
+    plans: Iterable[ServicePlan], concerned: Callable[[Target], bool] | None = None, *, only: str = ""
 ) -> dict[Target, Endpoints]:
-    """Return the endpoints of the frontends that are concerned."""
+    """Return the endpoints of the frontends that are concerned, or of all; `only` those of one protocol."""
     found: dict[Target, Endpoints] = {}
     for plan in plans:
         for port in plan.ports:
-            targets = (Target(port.family, port.protocol, one.address, int(one.port)) for one in port.frontends)
-            if chosen := [one for one in targets if concerned(one)]:
-                found |= dict.fromkeys(chosen, _endpoints(port))
+            if only and port.protocol != only:
+                continue
+            endpoints = _endpoints(port)
+            for one in port.frontends:
+                target = Target(port.family, port.protocol, one.address, one.port)
+                if concerned is None or concerned(target):
+                    found[target] = endpoints
     return found
 
 
 def _endpoints(port: PortPlan) -> Endpoints:
-    listed = port.serving if port.protocol == UDP else (*port.cluster, *port.local)
-    return frozenset((one.address, int(one.port)) for one in listed)
+    if port.protocol == UDP:
+        return Ends(port.serving)
+    return Ends(port.cluster, port.local) if port.local else Ends(port.cluster)
 
 
 def _listed(found: Ruleset) -> Mapping[Target, Endpoints]:

@@ -5,8 +5,9 @@ external IP or load-balancer IP is used whenever it is there, whatever the Servi
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from nftsvc.objects import Service, ServicePort, ServiceSpec
 from nftsvc.values import Address, Port, Prefix, without_overlaps
@@ -20,9 +21,10 @@ class FrontendKind(StrEnum):
     EXTERNAL_IP = "ExternalIP"
     NODE_PORT = "NodePort"
 
+    __hash__ = str.__hash__
 
-@dataclass(frozen=True, slots=True)
-class Frontend:
+
+class Frontend(msgspec.Struct, frozen=True, gc=False):
     """Where clients knock: an address and port, or a node port (address None: the node's own addresses).
 
     `local_policy` keeps connections to endpoints of this node (traffic policy Local). `sources` are the networks that
@@ -41,17 +43,28 @@ class Frontend:
         return self.kind is not FrontendKind.CLUSTER_IP
 
 
-def frontends_of(service: Service, port: ServicePort, address: Address, node: Address | None) -> Iterator[Frontend]:
-    """Yield the frontends of a Service port in the family of its cluster IP, each address and port once.
+def frontends_of(service: Service, port: ServicePort, address: Address, node: Address | None) -> tuple[Frontend, ...]:
+    """Return the frontends of a Service port in the family of its cluster IP, each address and port once.
 
     `node` is the node's own address: where a source range contains it, connections from the load-balancer IPs
     themselves are allowed, too (this node may have them as addresses of its own).
     """
     spec = service.spec or ServiceSpec()
     internal = spec.internal_traffic_policy == "Local"
-    external = spec.external_traffic_policy == "Local" and is_external(service)
     balancers = _ingress(service, address)
-    ranges = _ranges(spec, address, node, balancers)
+    if not (balancers or spec.external_ips or port.node_port):
+        return (Frontend(FrontendKind.CLUSTER_IP, address, port.port, internal),) if port.port else ()
+    return tuple(_several(service, port, address, (balancers, _ranges(spec, address, node, balancers))))
+
+
+def _several(
+    service: Service, port: ServicePort, address: Address, guarded: tuple[tuple[Address, ...], tuple[Prefix, ...]]
+) -> Iterator[Frontend]:
+    """Yield the frontends of a Service port; `guarded` are the load-balancer IPs, and the networks that they are for."""
+    spec = service.spec or ServiceSpec()
+    internal = spec.internal_traffic_policy == "Local"
+    external = spec.external_traffic_policy == "Local" and is_external(service)
+    balancers, ranges = guarded
     seen: set[Address] = set()
     if port.port:
         seen.add(address)
@@ -82,7 +95,9 @@ def _same_family(listed: tuple[str, ...] | None, address: Address) -> tuple[Addr
 def _ingress(service: Service, address: Address) -> tuple[Address, ...]:
     """Return the load-balancer IPs that packets arrive with; with ipMode Proxy they arrive with another."""
     balancer = service.status.load_balancer if service.status is not None else None
-    listed = (balancer.ingress if balancer is not None else None) or ()
+    listed = balancer.ingress if balancer is not None else None
+    if not listed:
+        return ()
     return _same_family(tuple(one.ip or "" for one in listed if one.ip_mode != "Proxy"), address)
 
 

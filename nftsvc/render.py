@@ -5,10 +5,10 @@ key, value or comment with a character that nft gives a meaning to raises ValueE
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from itertools import takewhile
 from pathlib import Path
@@ -30,19 +30,36 @@ from nftsvc.errors import UsageError
 from nftsvc.ruleset import NFT_FAMILY, TABLE, Entry, Key, Ruleset
 
 
-def _checked(allowed: re.Pattern[str], what: str) -> Callable[[Key | str], str]:
-    def check(parts: Key | str) -> str:
-        text = parts if isinstance(parts, str) else " . ".join(map(str, parts))
-        if allowed.fullmatch(text) is None:
-            raise ValueError(f"refusing to write {what} {text!r} into nft text")
+class _Gate:
+    """Lets no text through that has more than an allowed pattern; texts of `plain` characters alone pass quickly."""
+
+    def __init__(self, allowed: str, plain: str, what: str) -> None:
+        self._allowed = re.compile(allowed)
+        self._plain = plain.encode("ascii")
+        self._what = what
+
+    def one(self, text: str) -> str:
+        """Return the text; ValueError if it must not pass."""
+        if self._allowed.fullmatch(text) is None:
+            raise ValueError(f"refusing to write {self._what} {text!r} into nft text")
         return text
 
-    return check
+    def all(self, texts: list[str]) -> list[str]:
+        """Return the texts; ValueError if one of them must not pass."""
+        try:
+            others = "\n".join(texts).encode("ascii").translate(None, self._plain)
+        except UnicodeEncodeError:
+            others = b"?"
+        if others != b"\n" * (len(texts) - 1) or not all(texts):
+            for one in texts:
+                self.one(one)
+        return texts
 
 
-_key = _checked(re.compile(r"[0-9a-z.: ]+(/[0-9]{1,3})?"), "key")
-_value = _checked(re.compile(r"[0-9a-z.: -]+"), "value")
-_comment = _checked(re.compile(r"[0-9A-Za-z.:/~ -]*"), "comment")
+_LOWER, _UPPER, _DIGITS = "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "0123456789"
+_key = _Gate(r"[0-9a-z.: ]+(/[0-9]{1,3})?", f"{_DIGITS}{_LOWER}.: ", "key")
+_value = _Gate(r"[0-9a-z.: -]+", f"{_DIGITS}{_LOWER}.: -", "value")
+_comment = _Gate(r"[0-9A-Za-z.:/~ -]*", f"{_DIGITS}{_UPPER}{_LOWER}.:/~ -", "comment")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +100,16 @@ class Renderer:
         self._environment = Environment(
             loader=FileSystemLoader(folders),
             undefined=StrictUndefined,
+            auto_reload=False,
             autoescape=False,  # noqa: S701 - nft text, not HTML; the filters below refuse what nft would interpret
             trim_blocks=True,
             lstrip_blocks=True,
             keep_trailing_newline=True,
         )
         self._environment.filters.update(
-            key=_key,
-            value=_value,
-            comment=_comment,
-            element=_element,
+            comment=_comment.one,
+            elements=_elements,
+            keys=_keys,
             nft=NFT_FAMILY.__getitem__,
         )
         self._environment.globals["name"] = TABLE
@@ -105,8 +122,7 @@ class Renderer:
 
     def script(self, transaction: Transaction) -> Script:
         """Return the commands of one transaction."""
-        with self._blame():
-            macros = self._environment.get_template("operations.nft.j2").module
+        macros = self._macros
         lines, texts, parts = 1, [], []
         for operation in transaction:
             with self._blame():
@@ -115,6 +131,11 @@ class Renderer:
             texts.append(text)
             lines += text.count("\n")
         return Script("".join(texts), tuple(parts))
+
+    @cached_property
+    def _macros(self) -> object:
+        with self._blame():
+            return self._environment.get_template("operations.nft.j2").module
 
     @contextmanager
     def _blame(self) -> Iterator[None]:
@@ -131,10 +152,29 @@ class Renderer:
         return map(self.script, transactions)
 
 
-def _element(key: Key, entry: Entry, is_map: str) -> str:
-    """Write an element; a filter rather than a macro, because there are so many."""
-    comment = f' comment "{_comment(entry.comment)}"' if entry.comment else ""
-    return f"{_key(key)}{comment} : {_value(entry.value)}" if is_map else f"{_key(key)}{comment}"
+def _elements(entries: Iterable[tuple[Key, Entry]], is_map: str, between: str) -> str:
+    """Write elements; a filter rather than a macro, because there are so many."""
+    listed = entries if isinstance(entries, list) else list(entries)
+    lines = _key.all([_joined(key) for key, _ in listed])
+    if any(entry.comment for _, entry in listed):
+        comments = _comment.all([entry.comment for _, entry in listed])
+        lines = [f'{line} comment "{said}"' if said else line for line, said in zip(lines, comments, strict=True)]
+    if is_map:
+        values = _value.all([_joined(entry.value) for _, entry in listed])
+        lines = [f"{line} : {value}" for line, value in zip(lines, values, strict=True)]
+    return between.join(lines)
+
+
+def _keys(entries: Iterable[tuple[Key, Entry]], between: str) -> str:
+    """Write the keys of elements."""
+    return between.join(_key.all([_joined(key) for key, _ in entries]))
+
+
+def _joined(parts: Key) -> str:
+    return _PATTERNS[len(parts)] % parts
+
+
+_PATTERNS = tuple(" . ".join(["%s"] * count) for count in range(8))
 
 
 @cache

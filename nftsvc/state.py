@@ -5,9 +5,9 @@ What is in it does not depend on the order in which it came. Next in the route: 
 `nftsvc.endpoints`, which answer what a Service's endpoints are.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from nftsvc.errors import ObjectRef
 from nftsvc.events import Event, Put, Removed, Replaced
@@ -21,21 +21,13 @@ from nftsvc.objects import (
     Service,
     ServiceCIDR,
 )
-from nftsvc.values import Prefix
+from nftsvc.pods import PodIndex
+from nftsvc.values import Prefix, ServiceKey
+
+__all__ = ["NOTHING", "ServiceKey", "State", "Touched"]
 
 _Item = TypeVar("_Item")
 _Key = TypeVar("_Key")
-
-
-class ServiceKey(NamedTuple):
-    """What a Service is known by."""
-
-    namespace: str
-    name: str
-
-    def __str__(self) -> str:
-        """Write `namespace/name`."""
-        return f"{self.namespace}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +51,22 @@ class Touched:
 
 
 NOTHING = Touched()
-_NODE = Touched(node=True)
 _Name = tuple[str, str]
-_Label = tuple[str, str, str]  # namespace, key, value
+
+
+class _Touching:
+    """What is touched so far, while events are taken in."""
+
+    __slots__ = ("everything", "node", "services")
+
+    def __init__(self) -> None:
+        self.services: set[ServiceKey] = set()
+        self.node = self.everything = False
+
+    def said(self) -> Touched:
+        if self.services or self.node or self.everything:
+            return Touched(frozenset(self.services), self.node, self.everything)
+        return NOTHING
 
 
 class State:
@@ -76,20 +81,18 @@ class State:
         self.endpoints: dict[ServiceKey, Endpoints] = {}
         self.nodes: dict[str, Node] = {}
         self.configurations: dict[str, NodeConfiguration] = {}
-        self._slices: dict[ServiceKey, dict[str, EndpointSlice]] = {}
+        self._slices: dict[ServiceKey, tuple[EndpointSlice, ...]] = {}
         self._service_of_slice: dict[_Name, ServiceKey] = {}
-        self._pods: dict[str, dict[str, Pod]] = {}
-        self._labelled: dict[_Label, dict[str, Pod]] = {}
+        self._pods = PodIndex()
         self._cidrs: dict[str, ServiceCIDR] = {}
-        self._selecting: dict[_Label, dict[str, None]] = {}
-        self._label_of: dict[ServiceKey, _Label] = {}
 
     @classmethod
     def of(cls, objects: Iterable[KubernetesObject]) -> "State":
         """Index the objects; of two with the same kind, namespace and name the later counts."""
         state = cls()
+        touching = _Touching()
         for one in objects:
-            state._put(one)
+            state._put(one, touching)
         return state
 
     @property
@@ -100,172 +103,143 @@ class State:
     @property
     def service_cidrs(self) -> tuple[Prefix, ...]:
         """The networks of all ServiceCIDRs."""
-        specs = [one.spec for one in _by_name(self._cidrs) if one.spec is not None]
+        specs = [one.spec for _, one in sorted(self._cidrs.items()) if one.spec is not None]
         return tuple(prefix for spec in specs for prefix in spec.cidrs or ())
 
     @property
     def pods(self) -> Mapping[str, tuple[Pod, ...]]:
         """The Pods of each namespace, sorted by name."""
-        return {namespace: _by_name(group) for namespace, group in self._pods.items()}
+        return self._pods.by_namespace
 
     def slices(self, key: ServiceKey) -> tuple[EndpointSlice, ...]:
         """Return the slices of a Service, sorted by name; none where there are none."""
-        return _by_name(self._slices.get(key, {}))
+        return self._slices.get(key, ())
 
     def candidates(self, namespace: str, selector: Mapping[str, str]) -> tuple[Pod, ...]:
         """Return the Pods of a namespace that may match a selector: those with the rarest of its labels."""
-        groups = (self._labelled.get((namespace, key, value), {}) for key, value in selector.items())
-        return _by_name(min(groups, key=len, default={}))
+        return self._pods.candidates(namespace, selector)
 
     # Events ----------------------------------------------------------------------------------------------------------
 
     def apply(self, event: Event) -> Touched:
         """Take in what happened and say what it touches; an event that changes nothing touches nothing."""
+        touching = _Touching()
         match event:
             case Put():
-                return self._put(event.object)
+                self._put(event.object, touching)
             case Removed():
-                return self._remove(event.ref)
+                self._remove(event.ref, touching)
             case Replaced():
-                return self._replace(event)
+                self._replace(event, touching)
+        return touching.said()
 
-    def _replace(self, event: Replaced) -> Touched:
-        touched = NOTHING
-        there = {one.ref for one in event.objects}
-        services: set[ServiceKey] = set()
-        for part in (
-            *(self._remove(ref) for ref in self._known(event.kind) if ref not in there),
-            *map(self._put, event.objects),
-        ):
-            services |= part.services
-            touched = Touched(node=touched.node or part.node, everything=touched.everything or part.everything)
-        return Touched(frozenset(services), touched.node, touched.everything)
+    def _replace(self, event: Replaced, touching: _Touching) -> None:
+        kind = event.kind
+        there = {(one.namespace, one.name) for one in event.objects}
+        for name in [one for one in self._known(kind) if one not in there]:
+            self._remove(ObjectRef(kind.KIND, *name), touching)
+        for one in event.objects:
+            self._put(one, touching)
 
-    def _known(self, kind: type[KubernetesObject]) -> list[ObjectRef]:
-        """Return what there is of a kind."""
-        names: Iterable[_Name]
+    def _known(self, kind: type[KubernetesObject]) -> Iterable[_Name]:
+        """Return what there is of a kind: namespace and name of each."""
         if kind is Service:
-            names = self.services
-        elif kind is Endpoints:
-            names = self.endpoints
-        elif kind is EndpointSlice:
-            names = self._service_of_slice
-        elif kind is Pod:
-            names = [(namespace, name) for namespace, group in self._pods.items() for name in group]
-        else:
-            of_kind: dict[type[KubernetesObject], Iterable[str]] = {
-                Node: self.nodes,
-                NodeConfiguration: self.configurations,
-                ServiceCIDR: self._cidrs,
-            }
-            names = [("", name) for name in of_kind[kind]]
-        return [ObjectRef(kind.KIND, namespace, name) for namespace, name in names]
+            return self.services
+        if kind is Endpoints:
+            return self.endpoints
+        if kind is EndpointSlice:
+            return self._service_of_slice
+        if kind is Pod:
+            return self._pods.names
+        of_kind: dict[type[KubernetesObject], Iterable[str]] = {
+            Node: self.nodes,
+            NodeConfiguration: self.configurations,
+            ServiceCIDR: self._cidrs,
+        }
+        return [("", name) for name in of_kind[kind]]
 
-    def _put(self, one: KubernetesObject) -> Touched:
-        touched = NOTHING
+    def _put(self, one: KubernetesObject, touching: _Touching) -> None:
         match one:
             case Service():
-                touched = self._put_service(one)
+                self._put_service(one, touching)
             case EndpointSlice():
-                touched = self._put_slice(one)
+                self._put_slice(one, touching)
             case Endpoints():
                 key = ServiceKey(one.namespace, one.name)
-                touched = _if(_set(self.endpoints, key, one), Touched(frozenset((key,))))
+                if _set(self.endpoints, key, one):
+                    touching.services.add(key)
             case Pod():
-                touched = self._put_pod(one.namespace, one.name, one)
+                touching.services.update(self._pods.put(one.namespace, one.name, one, self.services))
             case Node():
-                moved = self.nodes.get(one.name) is None or self.nodes[one.name].zone != one.zone
-                touched = _if(_set(self.nodes, one.name, one), Touched(node=True, everything=moved))
+                before = self.nodes.get(one.name)
+                if _set(self.nodes, one.name, one):
+                    touching.node = True
+                    touching.everything |= before is None or before.zone != one.zone
             case NodeConfiguration():
-                touched = _if(_set(self.configurations, one.name, one), _NODE)
+                touching.node |= _set(self.configurations, one.name, one)
             case ServiceCIDR():
-                touched = _if(_set(self._cidrs, one.name, one), _NODE)
-        return touched
+                touching.node |= _set(self._cidrs, one.name, one)
 
-    def _remove(self, ref: ObjectRef) -> Touched:
-        name = (ref.namespace, ref.name)
-        key = ServiceKey(*name)
-        touched = NOTHING
+    def _remove(self, ref: ObjectRef, touching: _Touching) -> None:
+        key = ServiceKey(ref.namespace, ref.name)
         match ref.kind:
             case Service.KIND:
-                self._file(key, {})
-                touched = _if(self.services.pop(key, None) is not None, Touched(frozenset((key,))))
+                self._pods.forget(key)
+                if self.services.pop(key, None) is not None:
+                    touching.services.add(key)
             case EndpointSlice.KIND:
-                touched = self._drop_slice(name)
+                self._drop_slice(key, touching)
             case Endpoints.KIND:
-                touched = _if(self.endpoints.pop(key, None) is not None, Touched(frozenset((key,))))
+                if self.endpoints.pop(key, None) is not None:
+                    touching.services.add(key)
             case Pod.KIND:
-                touched = self._put_pod(*name, None)
+                touching.services.update(self._pods.put(ref.namespace, ref.name, None, self.services))
             case Node.KIND:
-                touched = _if(self.nodes.pop(ref.name, None) is not None, Touched(node=True, everything=True))
+                if self.nodes.pop(ref.name, None) is not None:
+                    touching.node = touching.everything = True
             case NodeConfiguration.KIND:
-                touched = _if(self.configurations.pop(ref.name, None) is not None, _NODE)
+                touching.node |= self.configurations.pop(ref.name, None) is not None
             case ServiceCIDR.KIND:
-                touched = _if(self._cidrs.pop(ref.name, None) is not None, _NODE)
+                touching.node |= self._cidrs.pop(ref.name, None) is not None
             case _:
                 pass
-        return touched
 
-    def _put_service(self, service: Service) -> Touched:
+    def _put_service(self, service: Service, touching: _Touching) -> None:
         key = ServiceKey(service.namespace, service.name)
-        self._file(key, (service.spec.selector if service.spec is not None else None) or {})
-        return _if(_set(self.services, key, service), Touched(frozenset((key,))))
+        if _set(self.services, key, service):
+            self._pods.file(key, service)
+            touching.services.add(key)
 
-    def _put_slice(self, one: EndpointSlice) -> Touched:
-        name = (one.namespace, one.name)
-        key = ServiceKey(one.namespace, one.service_name)
+    def _put_slice(self, one: EndpointSlice, touching: _Touching) -> None:
+        namespace, service = one.namespace, one.service_name
+        key, name = ServiceKey(namespace, service), (namespace, one.name)
         before = self._service_of_slice.get(name)
-        left = self._drop_slice(name) if before is not None and before != key else NOTHING
-        if not one.service_name:
-            return left
-        self._service_of_slice[name] = key
-        changed = _set(self._slices.setdefault(key, {}), one.name, one)
-        return left | Touched(frozenset((key,))) if changed else left
+        if before is not None and before != key:
+            self._drop_slice(name, touching)
+            before = None
+        if not service:
+            return
+        held = self._slices.get(key, ())
+        if before is None:
+            self._service_of_slice[name] = key
+        else:
+            if one in held:
+                return
+            held = tuple(each for each in held if each.name != one.name)
+        self._slices[key] = tuple(sorted((*held, one), key=_name)) if held else (one,)
+        touching.services.add(key)
 
-    def _drop_slice(self, name: _Name) -> Touched:
+    def _drop_slice(self, name: _Name, touching: _Touching) -> None:
         key = self._service_of_slice.pop(name, None)
-        if key is None:
-            return NOTHING
-        _take_out(self._slices, key, name[1])
-        return Touched(frozenset((key,)))
-
-    def _put_pod(self, namespace: str, name: str, pod: Pod | None) -> Touched:
-        """Put a Pod, or take it out, and say which Services choose it or have chosen it."""
-        before = self._pods.get(namespace, {}).get(name)
-        if pod == before:
-            return NOTHING
-        for label in before.labels.items() if before is not None else ():
-            _take_out(self._labelled, (namespace, *label), name)
-        _take_out(self._pods, namespace, name)
-        if pod is not None:
-            self._pods.setdefault(namespace, {})[name] = pod
-            for key, value in pod.labels.items():
-                self._labelled.setdefault((namespace, key, value), {})[name] = pod
-        labels = [one.labels for one in (before, pod) if one is not None]
-        return Touched(frozenset(key for one in labels for key in self._choosing(namespace, one)))
-
-    def _file(self, key: ServiceKey, selector: Mapping[str, str]) -> None:
-        """File a Service under one of its selector's labels, all of which its Pods have: the one with fewest so far."""
-        before = self._label_of.pop(key, None)
-        if before is not None:
-            _take_out(self._selecting, before, key.name)
-        labels = [(key.namespace, *item) for item in selector.items()]
-        if labels:
-            label = self._label_of[key] = min(labels, key=lambda one: len(self._selecting.get(one, ())))
-            self._selecting.setdefault(label, {})[key.name] = None
-
-    def _choosing(self, namespace: str, labels: Mapping[str, str]) -> Iterator[ServiceKey]:
-        """Yield the Services that choose a Pod with such labels."""
-        for item in labels.items():
-            for name in self._selecting.get((namespace, *item), ()):
-                key = ServiceKey(namespace, name)
-                spec = self.services[key].spec
-                if spec is not None and (spec.selector or {}).items() <= labels.items():
-                    yield key
+        if key is not None:
+            rest = tuple(one for one in self._slices.pop(key) if one.name != name[1])
+            if rest:
+                self._slices[key] = rest
+            touching.services.add(key)
 
 
-def _if(changed: bool, touched: Touched) -> Touched:  # noqa: FBT001 - reads as a sentence
-    return touched if changed else NOTHING
+def _name(one: EndpointSlice) -> str:
+    return one.name
 
 
 def _set(group: dict[_Key, _Item], key: _Key, value: _Item) -> bool:
@@ -274,15 +248,3 @@ def _set(group: dict[_Key, _Item], key: _Key, value: _Item) -> bool:
         return False
     group[key] = value
     return True
-
-
-def _take_out(groups: dict[_Key, dict[str, _Item]], key: _Key, name: str) -> None:
-    """Take a name out of a group, if it is there, and the group where that was all of it."""
-    group = groups.get(key, {})
-    group.pop(name, None)
-    if not group:
-        groups.pop(key, None)
-
-
-def _by_name(group: Mapping[str, _Item]) -> tuple[_Item, ...]:
-    return tuple(group[name] for name in sorted(group))

@@ -15,6 +15,7 @@ from nftsvc.plan.values import (
     Refusal,
     ServicePlan,
     cluster_ip_masquerade,
+    external_masquerade,
 )
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Replanned",
     "ServicePlan",
     "cluster_ip_masquerade",
+    "external_masquerade",
     "make_plan",
     "why_skipped",
 ]

@@ -1,16 +1,17 @@
 """All Services: planned at once, or only those that something touched."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
-from itertools import chain
+from itertools import islice
 from typing import NamedTuple
 
 from nftsvc.claims import Claims
 from nftsvc.errors import Problem, Severity
-from nftsvc.plan.service import Wish, claimant, plan_service, wishes_of
-from nftsvc.plan.values import Plan, PortPlan, ServicePlan
+from nftsvc.plan.service import Wishes, claimant, plan_service, wishes_of
+from nftsvc.plan.values import Plan, ServicePlan
 from nftsvc.settings import NodeSettings
 from nftsvc.state import ServiceKey, State
+from nftsvc.values import Address, Family, address_order
 
 
 def make_plan(state: State, settings: NodeSettings) -> Plan:
@@ -40,34 +41,69 @@ class Planner:
 
         A Service that is not in the state any more, or is `left_out`, has no plan.
         """
-        wishes: dict[ServiceKey, tuple[Wish, ...]] = {}
+        parts = tuple(self.updates(state, keys, left_out))
+        return parts[0] if len(parts) == 1 else Replanned((), ())
+
+    def updates(
+        self, state: State, keys: Iterable[ServiceKey], left_out: Collection[ServiceKey] = (), size: int | None = None
+    ) -> Iterator[Replanned]:
+        """Do the same in parts of so many Services, each when it is asked for; all have to be."""
+        wishes = iter(self._file(state, keys, left_out).items())
+        while part := tuple(islice(wishes, size)):
+            old = tuple(self.plans.pop(key) for key, _ in part if key in self.plans)
+            new = tuple(
+                plan_service(state, key, mine, self._claims, self.settings)
+                for key, mine in part
+                if key in state.services and key not in left_out
+            )
+            self.plans.update((one.service, one) for one in new)
+            yield Replanned(old, new)
+
+    def _file(
+        self, state: State, keys: Iterable[ServiceKey], left_out: Collection[ServiceKey]
+    ) -> dict[ServiceKey, Wishes]:
+        """File what the Services claim; return what they wish, and what those do to whom that makes a difference."""
+        wishes: dict[ServiceKey, Wishes] = {}
         others: set[ServiceKey] = set()
         for key in keys:
             service = state.services.get(key) if key not in left_out else None
-            wishes[key] = wishes_of(service, self.settings) if service is not None else ()
-            claims = (one.claim(frontend) for one in wishes[key] for frontend in one.frontends)
-            others |= self._claims.file(claimant(key, service), claims)
+            mine = wishes[key] = wishes_of(service, self.settings) if service is not None else Wishes()
+            others |= self._claims.file(claimant(key, service), mine.claims())
         for key in others - wishes.keys():
             wishes[key] = wishes_of(state.services[key], self.settings)
-        old = tuple(self.plans.pop(key) for key in wishes if key in self.plans)
-        new = tuple(
-            plan_service(state, key, mine, self._claims, self.settings)
-            for key, mine in wishes.items()
-            if key in state.services and key not in left_out
-        )
-        self.plans.update((one.service, one) for one in new)
-        return Replanned(old, new)
+        return wishes
 
     def plan(self) -> Plan:
         """Return the whole plan, with the warnings that concern it as a whole."""
         plan = Plan.of(self.settings, self.plans.values())
-        warnings = chain(_node_ports_everywhere(plan.ports, self.settings), _networks_too_wide(plan))
-        return replace(plan, problems=tuple(sorted((*plan.problems, *warnings), key=str)))
+        return replace(plan, problems=tuple(sorted((*plan.problems, *self.warnings()), key=str)))
+
+    def warnings(self) -> tuple[Problem, ...]:
+        """Return the warnings that concern all Services together."""
+        return (*_node_ports_everywhere(self.plans.values(), self.settings), *self._networks_too_wide())
+
+    def _networks_too_wide(self) -> Iterator[Problem]:
+        """Yield a warning for each service network that holds an endpoint or the node: packets to these are dropped."""
+        for family, networks in self.settings.service_cidrs.items():
+            for network in networks:
+                node = self.settings.addresses.get(family)
+                if node is not None and network.covers(node):
+                    held = f"this node's address {node}"
+                else:
+                    endpoint = min(filter(network.covers, self._endpoints(family)), key=address_order, default=None)
+                    held = f"the endpoint {endpoint}" if endpoint is not None else ""
+                if held:
+                    message = f"the service network {network} holds {held}: packets to it are dropped"
+                    yield Problem(message, severity=Severity.WARNING)
+
+    def _endpoints(self, family: Family) -> set[Address]:
+        ports = (port for plan in self.plans.values() for port in plan.ports if port.family == family)
+        return {one.address for port in ports for one in (*port.cluster, *port.local)}
 
 
-def _node_ports_everywhere(ports: Sequence[PortPlan], settings: NodeSettings) -> Iterator[Problem]:
+def _node_ports_everywhere(plans: Iterable[ServicePlan], settings: NodeSettings) -> Iterator[Problem]:
     """Yield a warning where node ports answer on every address and nobody asked for that."""
-    families = {port.family for port in ports if any(one.address is None for one in port.frontends)}
+    families = {port.family for plan in plans for port in plan.ports for one in port.frontends if one.address is None}
     asked_for = {*settings.node_port_addresses, *settings.node_port_networks, *settings.node_ports_everywhere}
     unknown = [family for family in settings.families if family in families - asked_for]
     if unknown:
@@ -79,18 +115,3 @@ def _node_ports_everywhere(ports: Sequence[PortPlan], settings: NodeSettings) ->
             why = "no Node says which is its own"
         message = f"node ports answer on every {' and '.join(unknown)} address of the machine: {why}"
         yield Problem(message, severity=Severity.WARNING)
-
-
-def _networks_too_wide(plan: Plan) -> Iterator[Problem]:
-    """Yield a warning for each service network that holds an endpoint or the node: packets to these are dropped."""
-    for family, networks in plan.settings.service_cidrs.items():
-        ports = [port for port in plan.ports if port.family == family]
-        endpoints = (one.address for port in ports for one in (*port.cluster, *port.local))
-        node = plan.settings.addresses.get(family)
-        everybody = [*([node] if node is not None else ()), *endpoints]
-        for network in networks:
-            held = next((one for one in everybody if network.covers(one)), None)
-            if held is not None:
-                what = "this node's address" if held == node else "the endpoint"
-                message = f"the service network {network} holds {what} {held}: packets to it are dropped"
-                yield Problem(message, severity=Severity.WARNING)

@@ -1,10 +1,10 @@
 """One Service: what it claims, and what the node must do for it once it is known whose the claims are."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from nftsvc.claims import Claim, Claimant, Claims
-from nftsvc.endpoints import Judged, Place, judge
+from nftsvc.endpoints import Place, Usable, usable
 from nftsvc.errors import ObjectRef, Problem, Severity
 from nftsvc.frontends import Frontend, FrontendKind, frontends_of, is_external
 from nftsvc.objects import LABEL_PROXY_NAME, Service, ServicePort, ServiceSpec
@@ -12,7 +12,7 @@ from nftsvc.plan.values import HealthCheck, PortPlan, ServicePlan
 from nftsvc.selectors import families_of, slices_of, topology_mode_auto
 from nftsvc.settings import NodeSettings
 from nftsvc.state import ServiceKey, State
-from nftsvc.values import ClusterIP, Family, authority
+from nftsvc.values import Address, ClusterIP, Family, authority
 
 # The API server's default for sessionAffinityConfig.clientIP.timeoutSeconds.
 AFFINITY_SECONDS = 10800
@@ -56,55 +56,82 @@ def claimant(key: ServiceKey, service: Service | None) -> Claimant:
     return Claimant(created is None, created or "", key)
 
 
-def wishes_of(service: Service, settings: NodeSettings) -> tuple[Wish, ...]:
+class Wishes(NamedTuple):
+    """What a Service wants of the node: its cluster IPs that the node serves, and its ports there."""
+
+    addresses: tuple[Address, ...] = ()
+    ports: tuple[Wish, ...] = ()
+
+    def claims(self) -> list[Claim]:
+        """Return all that is claimed."""
+        return [port.claim(frontend) for port in self.ports for frontend in port.frontends]
+
+
+_NONE = Wishes()
+
+
+def wishes_of(service: Service, settings: NodeSettings) -> Wishes:
     """Return each port in each family that the Service has an address in and the node serves; none if it is skipped."""
     if why_skipped(service):
-        return ()
-    spec = service.spec or ServiceSpec()
-    families = [family for family in families_of(service) if family in settings.families]
-    return tuple(
-        Wish(position, port, address.family, tuple(frontends_of(service, port, address, node)))
-        for position, port in enumerate(spec.ports or ())
-        for address in service.addresses
-        if address.family in families
-        for node in (settings.addresses.get(address.family),)
+        return _NONE
+    families, served = families_of(service), settings.families
+    addresses: list[Address] = []
+    places: list[tuple[Address, Family]] = []
+    for address in service.addresses:
+        family = address.family
+        if family in families and family in served:
+            addresses.append(address)
+            places.append((address, family))
+    ports = (service.spec.ports if service.spec is not None else None) or ()
+    wishes = [
+        Wish(position, port, family, frontends_of(service, port, address, settings.addresses.get(family)))
+        for position, port in enumerate(ports)
+        for address, family in places
+    ]
+    return Wishes(tuple(addresses), tuple(wishes))
+
+
+def plan_service(state: State, key: ServiceKey, wishes: Wishes, claims: Claims, settings: NodeSettings) -> ServicePlan:
+    """Say what the node must do for a Service of the state, whose claims are filed."""
+    service = state.services[key]
+    if not wishes.addresses and (why_not := _why_nothing(key, service)) is not None:
+        return why_not
+    problems = dict.fromkeys(_unclear(state, key, service, settings))
+    slices = slices_of(state, key, service)
+    place = Place(settings.name, settings.zone)
+    check = _health_check_port(service)
+    ports: list[PortPlan] = []
+    healthy: dict[Family, set[str]] = {}
+    for wish in wishes.ports:
+        frontends = wish.frontends
+        for frontend in frontends if claims.contested else ():
+            owner = claims.owner(wish.claim(frontend))
+            if owner != key:
+                frontends = tuple(one for one in frontends if one != frontend)
+                problems[_refused(service, wish, frontend, owner)] = None
+        found = usable(slices, wish.port, wish.family, place)
+        if check:
+            healthy.setdefault(wish.family, set()).update(one.address for one in found.ready_here)
+        if frontends:
+            ports.append(_port_plan(key, service, wish, frontends, found))
+    return ServicePlan(
+        key,
+        tuple(ports),
+        wishes.addresses,
+        problems=tuple(problems),
+        health_check=HealthCheck(key, check, {one: len(group) for one, group in healthy.items()}) if check else None,
     )
 
 
-def plan_service(
-    state: State, key: ServiceKey, wishes: tuple[Wish, ...], claims: Claims, settings: NodeSettings
-) -> ServicePlan:
-    """Say what the node must do for a Service of the state, whose claims are filed."""
-    service = state.services[key]
+def _why_nothing(key: ServiceKey, service: Service) -> ServicePlan | None:
+    """Return the plan of a Service for which nothing is to be done, whatever the node; None if it is none of these."""
     reason = why_skipped(service)
     if reason:
         return ServicePlan(key, skipped=reason)
     if not service.addresses:
         message = "not allocated yet, so the Service is left out (the API server sets it)"
         return ServicePlan(key, problems=(_warning(service, "spec.clusterIP", message),))
-    problems = dict.fromkeys(_unclear(state, key, service, settings))
-    slices = slices_of(state, key, service)
-    place = Place(settings.name, settings.zone)
-    ports: list[PortPlan] = []
-    healthy: dict[Family, set[str]] = {}
-    for wish in wishes:
-        owners = {frontend: claims.owner(wish.claim(frontend)) for frontend in wish.frontends}
-        frontends = tuple(frontend for frontend, owner in owners.items() if owner == key)
-        for frontend, owner in owners.items():
-            if owner != key:
-                problems[_refused(service, wish, frontend, owner)] = None
-        judged = judge(slices, wish.port, wish.family, place)
-        healthy.setdefault(wish.family, set()).update(one.endpoint.address for one in judged if one.ready_here)
-        if frontends:
-            ports.append(_port_plan(key, service, wish, frontends, judged))
-    addresses = tuple(one for one in service.addresses if one.family in families_of(service))
-    return ServicePlan(
-        key,
-        tuple(ports),
-        tuple(one for one in addresses if one.family in settings.families),
-        problems=tuple(problems),
-        health_check=_health_check(key, service, {family: len(group) for family, group in healthy.items()}),
-    )
+    return None
 
 
 def _warning(service: Service, field: str, message: str) -> Problem:
@@ -127,24 +154,26 @@ def _refused(service: Service, wish: Wish, frontend: Frontend, owner: ServiceKey
 
 def _unclear(state: State, key: ServiceKey, service: Service, settings: NodeSettings) -> Iterator[Problem]:
     """Yield a warning for each field that cannot be followed with this input."""
-    spec = service.spec or ServiceSpec()
-    policies = [("spec.internalTrafficPolicy", spec.internal_traffic_policy)]
-    if is_external(service):
-        policies.append(("spec.externalTrafficPolicy", spec.external_traffic_policy))
-    for field, policy in policies:
-        if policy == "Local" and settings.name is None:
-            yield _warning(
-                service,
-                field,
-                "Local, but it is not said which node the ruleset is for: no endpoint counts as local",
-            )
-    if topology_mode_auto(service) and not state.slices(key) and key not in state.endpoints:
+    if settings.name is None:
+        spec = service.spec or ServiceSpec()
+        policies = [("spec.internalTrafficPolicy", spec.internal_traffic_policy)]
+        if is_external(service):
+            policies.append(("spec.externalTrafficPolicy", spec.external_traffic_policy))
+        for field, policy in policies:
+            if policy == "Local":
+                yield _warning(
+                    service,
+                    field,
+                    "Local, but it is not said which node the ruleset is for: no endpoint counts as local",
+                )
+    annotated = service.metadata.annotations and topology_mode_auto(service)
+    if annotated and not state.slices(key) and key not in state.endpoints:
         message = "topology-aware routing takes slices with hints; without them all endpoints are used alike"
         yield _warning(service, "metadata.annotations", message)
 
 
 def _port_plan(
-    key: ServiceKey, service: Service, wish: Wish, frontends: tuple[Frontend, ...], judged: tuple[Judged, ...]
+    key: ServiceKey, service: Service, wish: Wish, frontends: tuple[Frontend, ...], found: Usable
 ) -> PortPlan:
     keeps_local = any(one.local_policy for one in frontends)
     return PortPlan(
@@ -153,10 +182,10 @@ def _port_plan(
         family=wish.family,
         protocol=wish.port.protocol,
         frontends=frontends,
-        cluster=tuple(one.endpoint for one in judged if not one.not_in_cluster),
-        local=tuple(one.endpoint for one in judged if keeps_local and not one.not_local),
+        cluster=found.cluster,
+        local=found.local if keeps_local else (),
         affinity=_affinity(service),
-        serving=tuple(one.endpoint for one in judged if one.serving and wish.port.protocol == UDP),
+        serving=found.serving if wish.port.protocol == UDP else (),
     )
 
 
@@ -168,8 +197,9 @@ def _affinity(service: Service) -> int:
     return int((client_ip.timeout_seconds if client_ip is not None else None) or AFFINITY_SECONDS)
 
 
-def _health_check(key: ServiceKey, service: Service, local: Mapping[Family, int]) -> HealthCheck | None:
+def _health_check_port(service: Service) -> int:
+    """Return the port on which load balancers ask whether the node has endpoints; 0 for none."""
     spec = service.spec or ServiceSpec()
-    if spec.type != "LoadBalancer" or spec.external_traffic_policy != "Local" or not spec.health_check_node_port:
-        return None
-    return HealthCheck(key, int(spec.health_check_node_port), local)
+    if spec.type != "LoadBalancer" or spec.external_traffic_policy != "Local":
+        return 0
+    return int(spec.health_check_node_port or 0)

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+import msgspec
+
 from nftsvc.endpoints import Endpoint
 from nftsvc.errors import Problem
 from nftsvc.frontends import Frontend
@@ -28,8 +30,7 @@ class Masquerade(StrEnum):
     NOBODY = "nobody"
 
 
-@dataclass(frozen=True, slots=True)
-class PortPlan:
+class PortPlan(msgspec.Struct, frozen=True, gc=False):
     """One Service port in one family.
 
     `cluster` are the endpoints for who may use all of the cluster's, `local` those for who may use this node's only.
@@ -80,8 +81,7 @@ class HealthCheck:
     local: Mapping[Family, int]
 
 
-@dataclass(frozen=True, slots=True)
-class ServicePlan:
+class ServicePlan(msgspec.Struct, frozen=True, gc=False):
     """What a node must do for one Service; or why it does nothing (`skipped`).
 
     `problems` are warnings: nothing in them keeps the rest from working.
@@ -128,9 +128,12 @@ class Plan:
 
     def masquerade(self, frontend: Frontend, family: Family) -> Masquerade:
         """Say whose connections through a frontend are masqueraded (a client that reaches itself always is)."""
-        if frontend.external:
-            return Masquerade.THIS_NODE if frontend.local_policy else Masquerade.EVERYBODY
-        return cluster_ip_masquerade(self.settings, family)
+        return external_masquerade(frontend) if frontend.external else cluster_ip_masquerade(self.settings, family)
+
+
+def external_masquerade(frontend: Frontend) -> Masquerade:
+    """Say whose connections through a frontend for clients outside are masqueraded."""
+    return Masquerade.THIS_NODE if frontend.local_policy else Masquerade.EVERYBODY
 
 
 def cluster_ip_masquerade(settings: NodeSettings, family: Family) -> Masquerade:

@@ -6,18 +6,25 @@ IP family. Every name of a table, chain, map and set is given in `names`, every 
 """
 
 from nftsvc.plan import Plan
-from nftsvc.ruleset.elements import COMMENT_BYTES, UNCUT_BYTES, cut_comment, elements_of, verdicts_of
-from nftsvc.ruleset.layout import LAYOUT, chains_of, sets_of
+from nftsvc.ruleset.elements import (
+    COMMENT_BYTES,
+    NOTHING,
+    UNCUT_BYTES,
+    FoundSlots,
+    cut_comment,
+    elements_of,
+    shared_key,
+    verdicts_of,
+)
+from nftsvc.ruleset.layout import LAYOUT, Layout
 from nftsvc.ruleset.names import (
     AFFINITY_ENDPOINTS,
     AFFINITY_MAPS,
     AFFINITY_NODEPORT_ENDPOINTS,
     BY_ADDRESS,
     CLUSTER_IPS,
-    NODEPORT_IPS,
-    POD_CIDRS,
+    HAIRPIN,
     POOL_OF_MAP,
-    SERVICE_CIDRS,
     TABLE,
     WAYS,
     frontend_key,
@@ -41,7 +48,6 @@ from nftsvc.ruleset.objects import (
 )
 from nftsvc.ruleset.records import kept_records
 from nftsvc.ruleset.wanted import Part, Wanted
-from nftsvc.settings import DetectorKind
 from nftsvc.values import Address, Family, Prefix, address_order
 
 
@@ -62,21 +68,23 @@ def make_ruleset(plan: Plan, current: Ruleset = EMPTY, before: Ruleset | None = 
 
 def _table(plan: Plan, family: Family, current: Table | None, before: Table | None) -> Table:
     settings = plan.settings
-    elements = elements_of(plan, family, current)
-    detector = settings.detectors.get(family)
-    networks: dict[str, tuple[str, ...]] = {
-        NODEPORT_IPS: settings.node_port_addresses.get(family) or settings.node_port_networks.get(family, ()),
-        SERVICE_CIDRS: settings.service_cidrs.get(family, ()),
-        POD_CIDRS: (detector.value,) if detector is not None and detector.kind is DetectorKind.SOURCE else (),
+    layout = Layout(settings, family)
+    elements = elements_of(plan.ports, family, FoundSlots(current).order)
+    own = {
+        one.address
+        for port in plan.ports
+        if port.family == family
+        for one in (*port.cluster, *port.local)
+        if one.on_node
     }
-    for name, listed in networks.items():
-        elements[name] = {(one,): Entry() for one in listed}
+    elements[HAIRPIN] = {shared_key(HAIRPIN, one): NOTHING for one in own}
+    elements[CLUSTER_IPS] = {shared_key(CLUSTER_IPS, one): NOTHING for one in plan.cluster_ips if one.family == family}
+    elements.update(layout.networks)
     if current is not None:
         elements.update(kept_records(family, current.elements, elements, ((before or current).elements, elements)))
-    sets = sets_of(settings, family)
-    chains = chains_of(settings, family, frozenset(verdicts_of(elements)))
-    named = {one.name: dict(sorted(elements[one.name].items(), key=_order)) for one in sets}
-    return Table(family, sets, chains, named)
+    chains = layout.chains(frozenset(verdicts_of(elements)))
+    named = {one.name: dict(sorted(elements[one.name].items(), key=_order)) for one in layout.sets}
+    return Table(family, layout.sets, chains, named)
 
 
 def _order(item: tuple[Key, Entry]) -> tuple[bytes | int | str, ...]:

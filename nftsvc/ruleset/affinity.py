@@ -11,6 +11,7 @@ address by one of 64, and address and port of the endpoint are in a map each.
 """
 
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 
 from nftsvc.ruleset.jhash import MODULUS
 from nftsvc.ruleset.names import (
@@ -47,6 +48,7 @@ def affinity_sets(family: Family) -> tuple[NamedSet, ...]:
     )
 
 
+@lru_cache(maxsize=4096)
 def lookup(family: Family, pool: Pool, count: int) -> Chain:
     """Return the chain that sends a client to the endpoint it had, or on to the chain that chooses one."""
     protocol = pool.protocol
@@ -64,6 +66,7 @@ def lookup(family: Family, pool: Pool, count: int) -> Chain:
     )
 
 
+@lru_cache(maxsize=4096)
 def recording(family: Family, seconds: int) -> Chain:
     """Return the chain that records a connection's endpoint, or starts the time anew."""
     timeout = f"timeout {seconds}s"

@@ -5,11 +5,13 @@ Everything that belongs to one Service is an element; rules and chains are the s
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache, lru_cache
+from typing import NamedTuple
 
 from nftsvc.endpoints import Endpoint
 from nftsvc.frontends import Frontend, FrontendKind
-from nftsvc.plan import Masquerade, Plan, PortPlan, Refusal
+from nftsvc.plan import Masquerade, PortPlan, Refusal, ServicePlan, external_masquerade
 from nftsvc.ruleset.names import (
     ALLOWED_SOURCES,
     BY_ADDRESS,
@@ -36,31 +38,55 @@ UNCUT_BYTES = COMMENT_BYTES - 9
 
 Elements = dict[str, dict[Key, Entry]]
 
+NOTHING = Entry()
 
-def elements_of(plan: Plan, family: Family, current: Table | None) -> Elements:
-    """Return the elements of one family's Services by the name of their set; endpoints keep the slots they have."""
+# Says in which order endpoints hold the slots of a frontend: of an endpoint map, the frontend's part of the key, and
+# the endpoints in canonical order.
+Order = Callable[[str, Key, Sequence[Key]], Sequence[Key]]
+
+
+def elements_of(ports: Iterable[PortPlan], family: Family, order: Order) -> Elements:
+    """Return the elements of one family's Service ports by the name of their set, but for those that others share."""
     elements: Elements = defaultdict(dict)
-    slots = _Slots(current)
-    for port in plan.ports:
+    for port in ports:
         if port.family == family:
+            ends = _Ends(_pairs(port.cluster), _pairs(port.local))
             for frontend in port.frontends:
-                _add_frontend(elements, plan, port, frontend, slots)
-            for endpoint in (*port.cluster, *port.local):
-                if endpoint.on_node:
-                    elements[HAIRPIN][endpoint.address, endpoint.address] = Entry()
-    elements[CLUSTER_IPS] = {(one,): Entry() for one in plan.cluster_ips if one.family == family}
+                _add_frontend(elements, port, frontend, ends, order)
     return elements
+
+
+def shared_of(service: ServicePlan, family: Family) -> list[tuple[str, str]]:
+    """Return the elements that a Service needs and others may need, too: the name of a set and an address in it."""
+    shared: list[tuple[str, str]] = [(CLUSTER_IPS, one) for one in service.cluster_ips if one.family == family]
+    for port in service.ports:
+        if port.family == family:
+            shared += [(HAIRPIN, one.address) for one in port.cluster if one.on_node]
+            shared += [(HAIRPIN, one.address) for one in port.local if one.on_node]
+    return shared if len(shared) == 1 else list(dict.fromkeys(shared))
+
+
+def shared_key(name: str, address: str) -> Key:
+    """Return the key of a shared element."""
+    return (address, address) if name == HAIRPIN else (address,)
 
 
 def verdicts_of(elements: Mapping[str, Mapping[Key, Entry]]) -> Iterator[str]:
     """Yield where elements lead whose chains come and go with them: to a number of endpoints, to a record's time."""
-    for way in WAYS:
-        for name in (way.verdicts, way.inside, way.outside, way.affinity):
-            for entry in elements.get(name, {}).values():
-                yield str(entry.value[0])
+    for name in _LEADING:
+        for entry in elements.get(name, {}).values():
+            yield str(entry.value[0])
 
 
-class _Slots:
+_LEADING = tuple(name for way in WAYS for name in (way.verdicts, way.inside, way.outside, way.affinity))
+
+
+def canonical(_name: str, _frontend: Key, wanted: Sequence[Key]) -> Sequence[Key]:
+    """Give slots in the order of the addresses: an Order for who has none yet."""
+    return wanted
+
+
+class FoundSlots:
     """The slots in a table, by the endpoint map they are in and the frontend's part of the key."""
 
     def __init__(self, table: Table | None) -> None:
@@ -71,11 +97,45 @@ class _Slots:
                     if isinstance(key[-1], int):
                         self._found[name, key[:-1]][key[-1]] = entry.value
 
-    def of(self, name: str, frontend: Key, endpoints: int) -> tuple[Key | None, ...]:
-        """Return who holds each slot; no further than twice the endpoints wanted, whatever the kernel has."""
-        held = self._found.get((name, frontend), {})
-        last = min(max(held, default=-1) + 1, 2 * (endpoints + len(held)))
-        return tuple(held.get(slot) for slot in range(last))
+    def order(self, name: str, frontend: Key, wanted: Sequence[Key]) -> Sequence[Key]:
+        """Let endpoints keep the slots that they have: an Order."""
+        held = self._found.get((name, frontend))
+        if not held:
+            return wanted
+        # No further than twice the endpoints wanted, whatever the kernel has.
+        last = min(max(held) + 1, 2 * (len(wanted) + len(held)))
+        return assign(wanted, tuple(held.get(slot) for slot in range(last)))
+
+
+class _Ends(NamedTuple):
+    """The endpoints of a port as values of elements: those of the cluster, and those of this node."""
+
+    cluster: list[Key]
+    local: list[Key]
+
+
+def _pairs(endpoints: Iterable[Endpoint]) -> list[Key]:
+    return [(one.address, one.port) for one in endpoints]
+
+
+class _Road(NamedTuple):
+    """What the frontends of one kind and protocol have in common; `cluster` and `local` are the pools they lead to."""
+
+    way: Way
+    protocol: str
+    cluster: Pool
+    local: Pool
+
+
+@cache
+def _road(protocol: str, *, node_port: bool) -> _Road:
+    way, word = BY_PORT if node_port else BY_ADDRESS, protocol.lower()
+    return _Road(way, word, Pool(way, word, local=False), Pool(way, word, local=True))
+
+
+@lru_cache(maxsize=4096)
+def _leading_to(pool: Pool, count: int, *, affinity: bool) -> Key:
+    return (f"goto {pool.chain(count, affinity=affinity)}",)
 
 
 def way_of(frontend: Frontend) -> Way:
@@ -83,57 +143,60 @@ def way_of(frontend: Frontend) -> Way:
     return BY_PORT if frontend.kind is FrontendKind.NODE_PORT else BY_ADDRESS
 
 
-def _add_frontend(elements: Elements, plan: Plan, port: PortPlan, frontend: Frontend, slots: _Slots) -> None:
+def _add_frontend(elements: Elements, port: PortPlan, frontend: Frontend, ends: _Ends, order: Order) -> None:
     """Add one way in: its verdicts, its endpoints in their slots, and what else must know of it."""
-    way, protocol = way_of(frontend), port.protocol.lower()
-    address: Key = () if frontend.address is None else (frontend.address,)
-    key: Key = (*address, protocol, int(frontend.port))
-    comment = cut_comment(port.name)
-    outside, inside = (port.endpoints(frontend, inside=one) for one in (False, True))
-    if frontend.local_policy and frontend.external and port.cluster:
-        elements[way.verdicts][key] = Entry((f"goto {way.by_source}",), comment)
-        _add_pool(elements, port, Pool(way, protocol, local=False), way.inside, (key, inside), slots)
-        _add_pool(elements, port, Pool(way, protocol, local=True), way.outside, (key, outside), slots)
+    road = _road(port.protocol, node_port=frontend.kind is FrontendKind.NODE_PORT)
+    way = road.way
+    head: Key = () if frontend.address is None else (frontend.address,)
+    where = _Where((*head, road.protocol, frontend.port), (*head, frontend.port), cut_comment(port.name))
+    outside = inside = ends.cluster
+    if frontend.local_policy:
+        outside = ends.local
+        inside = ends.cluster if frontend.external else ends.local
+    if frontend.local_policy and frontend.external and ends.cluster:
+        elements[way.verdicts][where.key] = Entry((f"goto {way.by_source}",), where.comment)
+        _add_pool(elements, port, (road.cluster, way.inside, inside), where, order)
+        _add_pool(elements, port, (road.local, way.outside, outside), where, order)
     else:
-        _add_pool(elements, port, Pool(way, protocol, local=False), way.verdicts, (key, outside), slots)
+        _add_pool(elements, port, (road.cluster, way.verdicts, outside), where, order)
     if not outside:
         verdict = f"goto {REJECT}" if port.refusal is Refusal.REJECT else "drop"
-        elements[way.rejected][key] = Entry((verdict,), comment)
-    if frontend.external and port.cluster:
-        own = plan.masquerade(frontend, port.family) is Masquerade.THIS_NODE
-        elements[way.masquerade][key] = Entry((f"goto {MASQUERADE_OWN if own else MASQUERADE_ALWAYS}",))
+        elements[way.rejected][where.key] = Entry((verdict,), where.comment)
+    if frontend.external and ends.cluster:
+        own = external_masquerade(frontend) is Masquerade.THIS_NODE
+        elements[way.masquerade][where.key] = Entry((f"goto {MASQUERADE_OWN if own else MASQUERADE_ALWAYS}",))
     if port.affinity:
         for endpoint in {*inside, *outside}:
-            pair = (*key, endpoint.address, int(endpoint.port))
-            elements[way.affinity][pair] = Entry((f"goto {remember(port.affinity)}",))
+            elements[way.affinity][*where.key, *endpoint] = Entry((f"goto {remember(port.affinity)}",))
     if frontend.sources:
-        elements[GUARDED_IPS][key] = Entry()
-        elements[ALLOWED_SOURCES].update(((*key, prefix), Entry()) for prefix in frontend.sources)
+        elements[GUARDED_IPS][where.key] = NOTHING
+        elements[ALLOWED_SOURCES].update(((*where.key, prefix), NOTHING) for prefix in frontend.sources)
+
+
+class _Where(NamedTuple):
+    """A frontend as the key of verdicts and as the first part of a slot's, and what its verdicts say about it."""
+
+    key: Key
+    slots: Key
+    comment: str
 
 
 def _add_pool(
-    elements: Elements,
-    port: PortPlan,
-    pool: Pool,
-    verdicts: str,
-    frontend: tuple[Key, tuple[Endpoint, ...]],
-    slots: _Slots,
+    elements: Elements, port: PortPlan, leads: tuple[Pool, str, list[Key]], where: _Where, order: Order
 ) -> None:
     """Add the endpoints of a frontend and the verdict that leads to one of them; nothing where there is none."""
-    key, endpoints = frontend
-    if not endpoints:
-        return
-    chain = pool.chain(len(endpoints), affinity=bool(port.affinity))
-    elements[verdicts][key] = Entry((f"goto {chain}",), cut_comment(port.name))
-    without_protocol = (*key[:-2], key[-1])
-    wanted: list[Key] = [(endpoint.address, int(endpoint.port)) for endpoint in endpoints]
-    for slot, one in enumerate(assign(wanted, slots.of(pool.endpoints, without_protocol, len(wanted)))):
-        elements[pool.endpoints][*without_protocol, slot] = Entry(one)
+    pool, verdicts, endpoints = leads
+    if endpoints:
+        chain = _leading_to(pool, len(endpoints), affinity=port.affinity > 0)
+        elements[verdicts][where.key] = Entry(chain, where.comment)
+        slots, frontend = elements[pool.endpoints], where.slots
+        for slot, one in enumerate(order(pool.endpoints, frontend, endpoints)):
+            slots[*frontend, slot] = Entry(one)
 
 
 def cut_comment(text: str) -> str:
     """Return the text, or its beginning and a digest of the whole where it is longer than nft's comments may be."""
-    if len(text.encode()) <= COMMENT_BYTES:
+    if len(text) <= COMMENT_BYTES and (text.isascii() or len(text.encode()) <= COMMENT_BYTES):
         return text
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     return text.encode()[:UNCUT_BYTES].decode(errors="ignore") + "~" + digest

@@ -12,6 +12,7 @@ packet --> filter prerouting/output (before DNAT): source ranges
 import hashlib
 import re
 from collections.abc import Collection, Iterable, Iterator
+from functools import cached_property, lru_cache
 
 from nftsvc.plan import Masquerade, cluster_ip_masquerade
 from nftsvc.ruleset import affinity
@@ -34,7 +35,17 @@ from nftsvc.ruleset.names import (
     Pool,
     Way,
 )
-from nftsvc.ruleset.objects import LAYOUT_CHAIN, NFT_FAMILY, VERDICT, Chain, Hook, NamedSet, Rule
+from nftsvc.ruleset.objects import (
+    LAYOUT_CHAIN,
+    NFT_FAMILY,
+    VERDICT,
+    Chain,
+    Entry,
+    Hook,
+    Key,
+    NamedSet,
+    Rule,
+)
 from nftsvc.settings import Detector, DetectorKind, NodeSettings
 from nftsvc.values import MAX_INTERFACE, Family
 
@@ -106,21 +117,55 @@ def _endpoint_map(family: Family, pool: Pool) -> NamedSet:
 # Chains --------------------------------------------------------------------------------------------------------------
 
 
-def chains_of(settings: NodeSettings, family: Family, verdicts: Collection[str]) -> tuple[Chain, ...]:
-    """Return the chains in reading order, base chains last; of those that come and go the ones that verdicts lead to.
+class Layout:
+    """What one family's table has under some settings, whatever Services there are."""
 
-    `verdicts` are those of the elements, each once.
-    """
-    fixed = _fixed_chains(settings, family)
-    varying = [
-        *(chain for pool in POOLS for chain in _balancers(family, pool, verdicts)),
-        *(affinity.recording(family, seconds) for seconds in affinity.timeouts(verdicts)),
-    ]
-    samples = [
-        *(chain for pool in POOLS for chain in (_balancer(family, pool, 1), affinity.lookup(family, pool, 1))),
-        affinity.recording(family, 1),
-    ]
-    return (_layout(sets_of(settings, family), (*fixed, *samples)), *fixed[:1], *varying, *fixed[1:])
+    def __init__(self, settings: NodeSettings, family: Family) -> None:
+        self.family = family
+        self._settings = settings
+
+    @cached_property
+    def sets(self) -> tuple[NamedSet, ...]:
+        """The sets and maps in reading order."""
+        return sets_of(self._settings, self.family)
+
+    @cached_property
+    def networks(self) -> dict[str, dict[Key, Entry]]:
+        """The elements that come from the settings, by the name of their set."""
+        settings, family = self._settings, self.family
+        detector = settings.detectors.get(family)
+        listed: dict[str, tuple[str, ...]] = {
+            NODEPORT_IPS: settings.node_port_addresses.get(family) or settings.node_port_networks.get(family, ()),
+            SERVICE_CIDRS: settings.service_cidrs.get(family, ()),
+            POD_CIDRS: (detector.value,) if detector is not None and detector.kind is DetectorKind.SOURCE else (),
+        }
+        return {name: {(one,): Entry() for one in found} for name, found in listed.items()}
+
+    @cached_property
+    def _fixed(self) -> tuple[Chain, ...]:
+        """The chains that are always there, that which names the layout first."""
+        family, fixed = self.family, _fixed_chains(self._settings, self.family)
+        samples = [
+            *(chain for pool in POOLS for chain in (_balancer(family, pool, 1), affinity.lookup(family, pool, 1))),
+            affinity.recording(family, 1),
+        ]
+        return (_layout(self.sets, (*fixed, *samples)), *fixed)
+
+    def chains(self, verdicts: Collection[str]) -> tuple[Chain, ...]:
+        """Return the chains in reading order, base chains last; of those that come and go those that verdicts lead to.
+
+        `verdicts` are those of the elements, each once.
+        """
+        varying = [
+            *(chain for pool in POOLS for chain in _balancers(self.family, pool, verdicts)),
+            *(affinity.recording(self.family, seconds) for seconds in affinity.timeouts(verdicts)),
+        ]
+        return (*self._fixed[:2], *varying, *self._fixed[2:])
+
+
+def chains_of(settings: NodeSettings, family: Family, verdicts: Collection[str]) -> tuple[Chain, ...]:
+    """Return the chains of a table; see Layout."""
+    return Layout(settings, family).chains(verdicts)
 
 
 def _balancers(family: Family, pool: Pool, verdicts: Collection[str]) -> Iterator[Chain]:
@@ -133,6 +178,7 @@ def _balancers(family: Family, pool: Pool, verdicts: Collection[str]) -> Iterato
             yield affinity.lookup(family, pool, count)
 
 
+@lru_cache(maxsize=4096)
 def _balancer(family: Family, pool: Pool, count: int) -> Chain:
     """Return the DNAT chain of every frontend with that many endpoints: statistic mode, one random slot of N."""
     ip, protocol = NFT_FAMILY[family], pool.protocol

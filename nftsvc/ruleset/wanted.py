@@ -2,21 +2,35 @@
 
 In: the plans of Services as they were and as they are. Out: two partial rulesets, before and after, which hold the
 elements of these Services only and every chain; `nftsvc.changes` compares them as it compares whole ones.
+
+Elements follow from the plans, so none are kept: only the slots that are not in the order of the addresses, how many
+need what several may need, and how often each verdict is used. The whole ruleset is made when somebody asks for it.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from nftsvc.plan import Plan, ServicePlan
-from nftsvc.ruleset.elements import elements_of, verdicts_of
-from nftsvc.ruleset.layout import chains_of
-from nftsvc.ruleset.names import AFFINITY_MAPS, CLUSTER_IPS, HAIRPIN
-from nftsvc.ruleset.objects import Chain, Elements, Entry, Key, Ruleset, Table
+from nftsvc.plan import PortPlan, ServicePlan
+from nftsvc.ruleset.elements import (
+    NOTHING,
+    Elements,
+    FoundSlots,
+    canonical,
+    elements_of,
+    shared_key,
+    shared_of,
+    verdicts_of,
+    way_of,
+)
+from nftsvc.ruleset.layout import Layout
+from nftsvc.ruleset.names import AFFINITY_MAPS
+from nftsvc.ruleset.objects import EMPTY, Chain, Entry, Key, Ruleset, Table
 from nftsvc.ruleset.records import in_doubt, kept_records
 from nftsvc.settings import NodeSettings
-from nftsvc.values import Family
+from nftsvc.slots import assign
+from nftsvc.values import Family, ServiceKey
 
 
 class Part(NamedTuple):
@@ -36,28 +50,75 @@ class Part(NamedTuple):
 
 
 class Wanted:
-    """A whole ruleset that changes in parts. `ruleset` is not to be changed from outside; it has no records."""
+    """A whole ruleset that changes in parts; it has no records.
 
-    def __init__(self, settings: NodeSettings, ruleset: Ruleset, services: Iterable[ServicePlan]) -> None:
-        self._settings = settings
-        self._tables = {family: _Table(settings, table) for family, table in ruleset.tables.items()}
-        for service in services:
-            for family, table in self._tables.items():
-                table.needed.update(_shared(service, family))
+    It begins with some Services, their endpoints in the slots that they have in `ruleset`. One that is `hooked` has
+    base chains, through which packets come to it.
+    """
+
+    def __init__(
+        self,
+        settings: NodeSettings,
+        ruleset: Ruleset = EMPTY,
+        services: Iterable[ServicePlan] = (),
+        *,
+        hooked: bool = True,
+    ) -> None:
+        self._plans: dict[ServiceKey, ServicePlan] = {}
+        self._tables = {
+            family: _Table(Layout(settings, family), self._plans, hooked=hooked) for family in settings.families
+        }
+        self.take((), tuple(services), ruleset)
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """The families that have a table."""
+        return tuple(self._tables)
+
+    @property
+    def layout(self) -> str:
+        """The layout of the tables."""
+        return next((table.chains[0].rules[0].comment for table in self._tables.values()), "")
+
+    @property
+    def counts(self) -> dict[Family, int]:
+        """How many elements each table has."""
+        return {family: table.count for family, table in self._tables.items()}
 
     @property
     def ruleset(self) -> Ruleset:
         """The whole ruleset."""
-        return Ruleset({family: table.value for family, table in self._tables.items()})
+        return Ruleset({family: table.whole() for family, table in self._tables.items()})
 
-    def change(self, old: Sequence[ServicePlan], new: Sequence[ServicePlan]) -> Part:
-        """Take in how the plans of some Services have changed. Endpoints that stay keep their slots."""
-        plans = (Plan.of(self._settings, old), Plan.of(self._settings, new))
+    @property
+    def frame(self) -> Ruleset:
+        """The ruleset without the elements that Services have."""
+        return Ruleset({family: table.frame() for family, table in self._tables.items()})
+
+    def hook(self) -> Part:
+        """Let packets come to the tables."""
         before: dict[Family, Table] = {}
         after: dict[Family, Table] = {}
         for family, table in self._tables.items():
-            needs = [Counter(key for one in services for key in _shared(one, family)) for services in (old, new)]
-            before[family], after[family] = table.change(plans, needs)
+            before[family] = table.some({})
+            table.hooked = True
+            table.renew_chains()
+            after[family] = table.some({})
+        return Part(Ruleset(before), Ruleset(after))
+
+    def change(self, old: Sequence[ServicePlan], new: Sequence[ServicePlan]) -> Part:
+        """Take in how the plans of some Services have changed. Endpoints that stay keep their slots."""
+        return self.take(old, new, EMPTY)
+
+    def take(self, old: Sequence[ServicePlan], new: Sequence[ServicePlan], found: Ruleset) -> Part:
+        """Do the same; endpoints of Services that are new keep the slots that they have in a ruleset that was found."""
+        before: dict[Family, Table] = {}
+        after: dict[Family, Table] = {}
+        for one in old:
+            self._plans.pop(one.service, None)
+        self._plans.update((one.service, one) for one in new)
+        for family, table in self._tables.items():
+            before[family], after[family] = table.change(old, new, FoundSlots(found.tables.get(family)))
         return Part(Ruleset(before), Ruleset(after))
 
     def against(self, found: Ruleset) -> Part:
@@ -80,84 +141,139 @@ class Wanted:
             old, begin = part.before.tables.get(family, table), start.tables[family]
             listed = found.tables[family].elements if family in found.tables else {}
             records = {name: elements for name, elements in listed.items() if name in AFFINITY_MAPS}
-            kept = kept_records(family, records, self._tables[family].value.elements, (old.elements, table.elements))
+            allowing = self._tables[family].allowing_records()
+            kept = kept_records(family, records, allowing, (old.elements, table.elements))
             before[family] = replace(begin, elements={**begin.elements, **records})
             after[family] = replace(table, elements={**table.elements, **{name: {} for name in records}, **kept})
         return Part(Ruleset(before), Ruleset(after))
 
 
-def _shared(service: ServicePlan, family: Family) -> set[tuple[str, Key]]:
-    """Return the elements that a Service needs and others may need, too."""
-    endpoints = (one for port in service.ports if port.family == family for one in (*port.cluster, *port.local))
-    return {
-        *((CLUSTER_IPS, (one,)) for one in service.cluster_ips if one.family == family),
-        *((HAIRPIN, (one.address, one.address)) for one in endpoints if one.on_node),
-    }
+class _Slots:
+    """The slots of frontends: as they are while they are asked for, and as they become."""
 
+    def __init__(self, kept: dict[tuple[str, Key], Sequence[Key]]) -> None:
+        self._kept = kept
+        self._held: dict[tuple[str, Key], Sequence[Key]] = {}
 
-_SHARED = (CLUSTER_IPS, HAIRPIN)
-_Elements = dict[str, dict[Key, Entry]]
+    def as_kept(self, name: str, frontend: Key, wanted: Sequence[Key]) -> Sequence[Key]:
+        """Return the slots as they are: an Order."""
+        return self._kept.get((name, frontend), wanted)
+
+    def held(self, name: str, frontend: Key, wanted: Sequence[Key]) -> Sequence[Key]:
+        """Return the slots as they are, for the last time: an Order."""
+        where = (name, frontend)
+        slots = self._held[where] = self._kept.pop(where, wanted)
+        return slots
+
+    def moved(self, found: FoundSlots, name: str, frontend: Key, wanted: Sequence[Key]) -> Sequence[Key]:
+        """Return the slots as they become, from now on; frontends that are new take those found."""
+        where = (name, frontend)
+        held = self._held.get(where)
+        slots = found.order(name, frontend, wanted) if held is None else assign(wanted, held)
+        if slots is not wanted and tuple(slots) != tuple(wanted):
+            self._kept[where] = tuple(slots)
+        return slots
 
 
 class _Table:
-    """One family's table, its elements in dictionaries of its own; how often shared elements and verdicts are used."""
+    """One family's table: how often shared elements and verdicts are used, and slots that are out of order."""
 
-    def __init__(self, settings: NodeSettings, table: Table) -> None:
-        self._settings = settings
-        self._elements: _Elements = {
-            name: {} if name in AFFINITY_MAPS else dict(entries) for name, entries in table.elements.items()
-        }
-        self.value = replace(table, elements=self._elements)
-        self.needed: Counter[tuple[str, Key]] = Counter()
-        self._verdicts = Counter(verdicts_of(self._elements))
-        self._known = frozenset(self._verdicts)
+    def __init__(self, layout: Layout, plans: Mapping[ServiceKey, ServicePlan], *, hooked: bool) -> None:
+        self.hooked = hooked
+        self._layout = layout
+        self._plans = plans
+        self._slots: dict[tuple[str, Key], Sequence[Key]] = {}
+        self._needed: Counter[tuple[str, str]] = Counter()
+        self._verdicts: Counter[str] = Counter()
+        self._known: frozenset[str] = frozenset()
+        self._sets = {one.name for one in layout.sets}
+        self._own = {name: entries for name, entries in layout.networks.items() if name in self._sets}
+        self.count = sum(map(len, self._own.values()))
+        self.chains: tuple[Chain, ...] = ()
+        self.renew_chains()
 
-    def change(self, plans: tuple[Plan, Plan], needs: Sequence[Counter[tuple[str, Key]]]) -> tuple[Table, Table]:
-        """Put the elements of one plan in the place of another's; return both as they were and are."""
-        family, chains = self.value.family, self.value.chains
-        held: _Elements = {
-            name: {key: self._elements[name][key] for key in entries}
-            for name, entries in elements_of(plans[0], family, None).items()
-            if name not in _SHARED
-        }
-        wanted = elements_of(plans[1], family, replace(self.value, elements=held))
-        for name in _SHARED:
-            held[name], wanted[name] = {}, {}
-        self._share(needs, held, wanted)
-        self._put(held, wanted)
+    def some(self, elements: Mapping[str, dict[Key, Entry]], chains: tuple[Chain, ...] | None = None) -> Table:
+        """Return the table with some of its elements only."""
+        return Table(self._layout.family, self._layout.sets, self.chains if chains is None else chains, elements)
+
+    def frame(self) -> Table:
+        """Return the table with the elements only that come from the settings."""
+        return self.some(self._own)
+
+    def whole(self) -> Table:
+        """Return the table with all of its elements."""
+        elements: dict[str, dict[Key, Entry]] = {name: {} for name in self._sets if name not in AFFINITY_MAPS}
+        elements.update(self._own)
+        elements.update(self._elements(self._ports))
+        for name, address in self._needed:
+            elements[name][shared_key(name, address)] = NOTHING
+        return self.some({one.name: elements.get(one.name, {}) for one in self._layout.sets})
+
+    def allowing_records(self) -> Mapping[str, Mapping[Key, Entry]]:
+        """Return the elements that decide which records may stay.
+
+        All those of Service ports with affinity, and the other frontends' keys in the maps of verdicts.
+        """
+        elements = self._elements(port for port in self._ports if port.affinity)
+        family = self._layout.family
+        for port in self._ports:
+            if port.family == family and not port.affinity:
+                for one in port.frontends:
+                    key = (one.address, port.protocol.lower(), one.port) if one.address is not None else ()
+                    elements[way_of(one).verdicts][key or (port.protocol.lower(), one.port)] = NOTHING
+        return elements
+
+    def change(self, old: Sequence[ServicePlan], new: Sequence[ServicePlan], found: FoundSlots) -> tuple[Table, Table]:
+        """Put the elements of some plans in the place of others'; return both as they were and are."""
+        chains, slots = self.chains, _Slots(self._slots)
+        family = self._layout.family
+        held = elements_of(_ports_of(old), family, slots.held)
+        wanted = elements_of(_ports_of(new), family, lambda *frontend: slots.moved(found, *frontend))
         self._verdicts.subtract(verdicts_of(held))
         self._verdicts.update(verdicts_of(wanted))
-        self._renew_chains()
-        return replace(self.value, chains=chains, elements=held), replace(
-            self.value, elements={name: wanted.get(name, {}) for name in self._elements}
-        )
+        self._share(old, new, held, wanted)
+        self.count += sum(map(len, wanted.values())) - sum(map(len, held.values()))
+        self.renew_chains()
+        return self.some(held, chains), self.some(wanted)
 
-    def _share(self, needs: Sequence[Counter[tuple[str, Key]]], held: _Elements, wanted: _Elements) -> None:
-        """Let shared elements go when the last that needs them goes, and come with the first."""
-        old, new = needs
-        for one in old.keys() | new.keys():
-            name, key = one
-            before = self.needed[one]
-            self.needed[one] += new[one] - old[one]
-            if before and not self.needed[one]:
-                held[name][key] = Entry()
-            elif self.needed[one] and not before:
-                wanted[name][key] = Entry()
-            if not self.needed[one]:
-                del self.needed[one]
-
-    def _put(self, held: Mapping[str, Elements], wanted: Mapping[str, Elements]) -> None:
-        for name, entries in held.items():
-            for key in entries:
-                del self._elements[name][key]
-        for name, entries in wanted.items():
-            self._elements[name].update(entries)
-
-    def _renew_chains(self) -> None:
+    def renew_chains(self) -> None:
+        """Make the chains anew where other verdicts lead to them than before."""
         gone = [verdict for verdict, count in self._verdicts.items() if not count]
         for verdict in gone:
             del self._verdicts[verdict]
-        if self._verdicts.keys() != self._known:
+        if not self.chains or self._verdicts.keys() != self._known or self.hooked != bool(self.chains[-1].hook):
             self._known = frozenset(self._verdicts)
-            chains: tuple[Chain, ...] = chains_of(self._settings, self.value.family, self._known)
-            self.value = replace(self.value, chains=chains)
+            chains = self._layout.chains(self._known)
+            self.chains = chains if self.hooked else tuple(one for one in chains if one.hook is None)
+
+    @property
+    def _ports(self) -> Iterator[PortPlan]:
+        return _ports_of(self._plans.values())
+
+    def _elements(self, ports: Iterable[PortPlan]) -> Elements:
+        order = _Slots(self._slots).as_kept if self._slots else canonical
+        return elements_of(ports, self._layout.family, order)
+
+    def _share(self, old: Sequence[ServicePlan], new: Sequence[ServicePlan], held: Elements, wanted: Elements) -> None:
+        """Let shared elements go when the last that needs them goes, and come with the first."""
+        family, needed = self._layout.family, self._needed
+        gone = [one for service in old for one in shared_of(service, family)]
+        come = [one for service in new for one in shared_of(service, family)]
+        before = {one: needed[one] for one in gone}
+        for one in come:
+            count = needed[one]
+            needed[one] = count + 1
+            before.setdefault(one, count)
+        needed.subtract(gone)
+        for one, was in before.items():
+            name, address = one
+            if not needed[one]:
+                del needed[one]
+                if was:
+                    held[name][shared_key(name, address)] = NOTHING
+            elif not was:
+                wanted[name][shared_key(name, address)] = NOTHING
+
+
+def _ports_of(services: Iterable[ServicePlan]) -> Iterator[PortPlan]:
+    return (port for service in services for port in service.ports)

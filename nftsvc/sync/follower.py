@@ -7,10 +7,12 @@ Everything here belongs to one thread.
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 
-from nftsvc.changes import ELEMENTS_PER_TRANSACTION, compare
+from nftsvc.changes import ELEMENTS_PER_TRANSACTION, Changes, compare
 from nftsvc.errors import KernelRefused, NftsvcError, ObjectRef, Problem, Severity, UsageError
 from nftsvc.events import Event
 from nftsvc.flows import TrackedFrontend, remade_frontends, served_frontends, stale_frontends
@@ -22,7 +24,7 @@ from nftsvc.settings import NodeSettings
 from nftsvc.state import NOTHING, ServiceKey, State, Touched
 from nftsvc.sync.account import Account
 from nftsvc.sync.meter import MeteredDoor
-from nftsvc.sync.once import Door, Pass, send, synchronise
+from nftsvc.sync.once import Door, Pass, load, send
 from nftsvc.sync.passes import PassKind, Progress, Suspicion
 from nftsvc.values import Family
 
@@ -41,6 +43,10 @@ _INNOCENT = tuple(
         ),
     )
 )
+
+
+# A first load is planned in such parts, so that the kernel takes one while the next is made.
+_SERVICES_AT_ONCE = 200
 
 
 class Follower:
@@ -74,6 +80,7 @@ class Follower:
         self._warnings: tuple[Problem, ...] = ()
         self.account = Account()
         self._settings_problem: tuple[Problem, ...] = ()
+        self._counted_services = 0
 
     # What happened ----------------------------------------------------------------------------------------------------
 
@@ -91,7 +98,12 @@ class Follower:
     @property
     def elements(self) -> Mapping[Family, int]:
         """How many elements each table is to have, without those that packets record."""
-        return {family: sum(map(len, table.elements.values())) for family, table in self.ruleset.tables.items()}
+        return self._wanted.counts if self._wanted is not None else {}
+
+    @property
+    def layout(self) -> str:
+        """The layout of the tables, "" before there are any."""
+        return self._wanted.layout if self._wanted is not None else ""
 
     @property
     def waiting(self) -> bool:
@@ -110,7 +122,7 @@ class Follower:
 
     @property
     def ruleset(self) -> Ruleset:
-        """The whole ruleset that is wanted, without what packets record."""
+        """The whole ruleset that is wanted, without what packets record; made anew whenever it is asked for."""
         return self._wanted.ruleset if self._wanted is not None else EMPTY
 
     @property
@@ -251,8 +263,10 @@ class Follower:
         return self._door.read_sets(dict.fromkeys(self._planner.settings.families, AFFINITY_MAPS))
 
     def _send(self, part: Part) -> None:
+        self._send_changes(part, compare(*part))
+
+    def _send_changes(self, part: Part, changes: Changes) -> None:
         assert self._planner is not None  # noqa: S101
-        changes = compare(*part)
         if changes:
             done = Pass(part.before, part.after, changes, changes.transactions(self._limit))
             self._door.count(changes)
@@ -278,49 +292,106 @@ class Follower:
     def _everything(self, settings: NodeSettings, touched: Touched) -> int:
         """Compare everything with what the kernel has, and send the difference; return how many Services that is."""
         before = self._planner
-        if before is None or touched.everything or before.settings != settings:
-            self._planner = Planner(settings)
-            new = self._planner.update(self.state, self.state.services, self._left_out).new
-            replanned = Replanned(tuple(before.plans.values()) if before is not None else (), new)
-        else:
-            self._planner = before
-            replanned = before.update(self.state, touched.services | self._left_out.keys(), self._left_out)
+        afresh = before is None or touched.everything or before.settings != settings
+        planner = self._planner = Planner(settings) if before is None or afresh else before
+        old = tuple(before.plans.values()) if before is not None and afresh else ()
+        keys = self.state.services if afresh else touched.services | self._left_out.keys()
+        counted = self._counted(planner.updates(self.state, keys, self._left_out, _SERVICES_AT_ONCE), old)
         self._touched = NOTHING
-        self.account.change(*replanned)
-        if not self._door.remembers:
-            self._owe(*replanned)
-        if self._wanted is not None and self._planner is before:
-            self._wanted.change(*replanned)
-            self._compare(self._wanted)
-        else:
-            self._make_anew(self._planner)
-        return len(replanned.new)
+        try:
+            if self._wanted is not None and not afresh:
+                wanted = self._wanted
+                for part in counted:
+                    wanted.change(*part)
+                self._compare(wanted, self._door.read(wanted.families))
+            else:
+                self._wanted = None
+                if not afresh:
+                    deque(counted, maxlen=0)
+                self._make_anew(planner, counted if afresh else None)
+        finally:
+            deque(counted, maxlen=0)  # whatever goes wrong, the plans are those of the state
+        return self._counted_services
 
-    def _make_anew(self, planner: Planner) -> None:
-        """Make the whole ruleset from the plans, with the slots that the kernel has, and send the difference."""
-        plan = planner.plan()
-        self._warnings = tuple(one for one in plan.problems if one.ref is None)
-        self._wanted = None
-        done = synchronise(self._door, plan, self._renderer, self._limit)
-        self._door.count(done.changes)
-        plans = planner.plans.values()
-        self._wanted = Wanted(plan.settings, done.wanted, plans)
+    def _counted(self, updates: Iterator[Replanned], old: Sequence[ServicePlan]) -> Iterator[Replanned]:
+        """Count plans as they are made; in the end take note of the flows to be looked at because of them."""
+        self._counted_services = 0
+        self.account.change(old, ())
+        gone, come = list(old), list[ServicePlan]()
+        for part in updates:
+            self._counted_services += len(part.new)
+            self.account.change(*part)
+            if not self._door.remembers:
+                gone += part.old
+                come += part.new
+            yield part
+        if not self._door.remembers:
+            self._owe(gone, come)
+
+    def _make_anew(self, planner: Planner, updates: Iterator[Replanned] | None) -> None:
+        """Bring the kernel from whatever it has to what the plans come to, endpoints in the slots that it has.
+
+        The plans are in `updates`, still to be made, or else in the planner.
+        """
+        families = planner.settings.families
+        try:
+            found = self._door.read(families)
+        except KernelRefused:
+            self._door.preflight(families)  # it knows what a kernel lacks that cannot even list
+            raise
+        if updates is None:
+            updates = iter((Replanned((), tuple(planner.plans.values())),))
+        if found.tables:
+            wanted = Wanted(planner.settings, found, [one for part in updates for one in part.new])
+            self._compare(wanted, found, owing=not self._door.remembers)
+        else:
+            self._door.preflight(families)
+            wanted = self._load(Wanted(planner.settings, hooked=False), updates)
+            if not self._door.remembers:
+                self._owe_remade(Part(found, wanted.frame))
+        self._wanted = wanted
+        self._warnings = planner.warnings()
         if self._door.remembers:
-            self._owe((), plans, done.found)
-            if self._door.first is not done.found:
+            plans = planner.plans.values()
+            self._owe((), plans, found)
+            if self._door.first is not found:
                 self._owe((), plans, self._door.first)
             self._door.remembers, self._door.first = False, None
-        elif done.changes:
-            self._owe_remade(Part(done.found, done.wanted))
 
-    def _compare(self, wanted: Wanted) -> None:
-        """Compare the ruleset that is wanted with all that the kernel has, and send the difference."""
-        families = tuple(wanted.ruleset.tables)
-        part = wanted.against(self._door.read(families))
-        if compare(*part).structure:
-            self._door.preflight(families)
-        self._owe_remade(part)
-        self._send(part)
+    def _load(self, wanted: Wanted, updates: Iterator[Replanned]) -> Wanted:
+        """Put everything into a kernel that has nothing: at once if it is little, else while it is still being made."""
+        staged = _staged(wanted, updates)
+        begun: list[Part] = []
+        for part in staged:
+            begun.append(part)
+            if sum(wanted.counts.values()) > self._limit:
+                changes = self._metered(compare(*one) for one in chain(begun, staged))
+                load(self._door, self._renderer, changes, wanted.families, self._limit)
+                self._send(wanted.hook())
+                return wanted
+        wanted.hook()
+        self._send(Part(EMPTY, wanted.ruleset))
+        return wanted
+
+    def _metered(self, changes: Iterator[Changes]) -> Iterator[Changes]:
+        for one in changes:
+            self._door.count(one)
+            yield one
+
+    def _compare(self, wanted: Wanted, found: Ruleset, *, owing: bool = True) -> None:
+        """Send the difference between the ruleset that is wanted and all that the kernel has.
+
+        `owing` says that flows at frontends that something was missing of are to be looked at.
+        """
+        part = wanted.against(found)
+        changes = compare(*part)
+        if not changes:
+            return
+        if changes.structure:
+            self._door.preflight(wanted.families)
+        if owing:
+            self._owe_remade(part)
+        self._send_changes(part, changes)
         if part.records_in_doubt:
             self._send(wanted.without_stale_records(part.after, part, self._records()))
 
@@ -336,6 +407,13 @@ class Follower:
             return ""
         self._left_out[key] = refusal.reason
         return str(key)
+
+
+def _staged(wanted: Wanted, updates: Iterable[Replanned]) -> Iterator[Part]:
+    """Yield what leads from nothing to the whole ruleset but for its base chains: first what is always there."""
+    yield Part(EMPTY, wanted.frame)
+    for part in updates:
+        yield wanted.change((), part.new)
 
 
 def _service(plan: ServicePlan) -> ServiceKey:

@@ -19,7 +19,16 @@ from nftsvc.values.addresses import (
     without_overlaps,
 )
 from nftsvc.values.choices import DetectLocalMode, IPMode, Protocol, ServiceType, SessionAffinity, TrafficPolicy
-from nftsvc.values.names import MAX_INTERFACE, InterfaceName, Label, Subdomain, TargetPort, is_label, is_subdomain
+from nftsvc.values.names import (
+    MAX_INTERFACE,
+    InterfaceName,
+    Label,
+    ServiceKey,
+    Subdomain,
+    TargetPort,
+    is_label,
+    is_subdomain,
+)
 from nftsvc.values.numbers import NodePort, Port, Seconds, Timestamp
 from nftsvc.values.text import Choice, Scalar, quoted
 
@@ -42,6 +51,7 @@ __all__ = [
     "Protocol",
     "Scalar",
     "Seconds",
+    "ServiceKey",
     "ServiceType",
     "SessionAffinity",
     "Subdomain",

@@ -25,6 +25,8 @@ class Family(StrEnum):
     IPV4 = "IPv4"
     IPV6 = "IPv6"
 
+    __hash__ = str.__hash__  # Enum's own is written in Python, and families are part of many keys
+
 
 FAMILIES = tuple(Family)
 
@@ -42,8 +44,9 @@ class Address(Scalar):
     @classmethod
     def parse(cls, value: object) -> Self:
         """Return the canonical address; ValueError says what is wrong with it."""
-        text = as_text(value, "an IP address")
-        return cls(text if _PLAIN.fullmatch(text) else _usable_address(text))
+        if isinstance(value, str) and _PLAIN.fullmatch(value):
+            return cls(value)
+        return cls(_usable_address(as_text(value, "an IP address")))
 
     @property
     def family(self) -> Family:
@@ -101,13 +104,19 @@ def _parsed_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
         raise ValueError(f"{quoted(text)} is not an IP address") from None
 
 
-@lru_cache(maxsize=65536)
 def address_order(address: str) -> bytes:
-    """Return a key that sorts addresses and networks of one family by number, not by spelling."""
+    """Return a key that sorts addresses and networks of one family by number, not by spelling; both are canonical."""
+    if ":" not in address and "/" not in address:
+        return bytes(map(int, address.split(".")))
+    return _order_of_others(address)
+
+
+@lru_cache(maxsize=8192)
+def _order_of_others(address: str) -> bytes:
     if "/" in address:
         network = _as_network(address)
         return network.network_address.packed + bytes((network.prefixlen,))
-    return ipaddress.ip_address(address).packed
+    return ipaddress.IPv6Address(address).packed
 
 
 class Prefix(Scalar):
@@ -135,7 +144,9 @@ class Prefix(Scalar):
 
     def covers(self, address: str) -> bool:
         """Tell whether an address belongs to the network; those of the other family do not."""
-        return ipaddress.ip_address(address) in _as_network(self)
+        first, last = _bounds(self)
+        packed = address_order(address)
+        return len(packed) == len(first) and first <= packed <= last
 
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -144,6 +155,12 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 @lru_cache(maxsize=65536)
 def _as_network(text: str) -> Network:
     return ipaddress.ip_network(text)
+
+
+@lru_cache(maxsize=8192)
+def _bounds(text: str) -> tuple[bytes, bytes]:
+    network = _as_network(text)
+    return network.network_address.packed, network.broadcast_address.packed
 
 
 def _network(text: str) -> str:

@@ -1,7 +1,7 @@
 """The names of objects, ports and interfaces."""
 
 import re
-from typing import Self
+from typing import NamedTuple, Self
 
 from nftsvc.values.numbers import Port
 from nftsvc.values.text import Scalar, as_text, quoted
@@ -91,3 +91,14 @@ class InterfaceName(Scalar):
                 f" (letters, digits, '-', '_', '.'; at most {MAX_INTERFACE} characters)"
             )
         return cls(text)
+
+
+class ServiceKey(NamedTuple):
+    """What a Service is known by."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        """Write `namespace/name`."""
+        return f"{self.namespace}/{self.name}"

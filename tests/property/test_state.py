@@ -161,9 +161,14 @@ def follow(objects: Objects, event: Event) -> Objects:
 
 def indexes(state: State) -> dict[str, Any]:
     """Return everything that a state holds; objects are values, so groups of them are all that has to be copied."""
+    held = {**vars(state), **vars(state._pods)}  # noqa: SLF001
+    del held["_pods"]
     return {
-        name: {key: dict(one) if isinstance(one, dict) else one for key, one in index.items()}
-        for name, index in vars(state).items()
+        "_pods": state.pods,
+        **{
+            name: {key: dict(one) if isinstance(one, dict) else one for key, one in index.items()}
+            for name, index in held.items()
+        },
     }
 
 

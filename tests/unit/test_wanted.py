@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from nftsvc.changes import compare
+from nftsvc.events import Put, Removed
 from nftsvc.plan import Planner, make_plan
 from nftsvc.ruleset import Entry, Part, Ruleset, Table, Wanted, make_ruleset
 from nftsvc.ruleset.names import AFFINITY, AFFINITY_ENDPOINTS, CLUSTER_IPS, HAIRPIN, affinity_maps
@@ -34,10 +35,10 @@ class Follows:
     def change(self, *raws: Raw, gone: str = "") -> Part:
         touched: set[ServiceKey] = set()
         for raw in raws:
-            touched |= self.state._put(decoded(raw)).services  # noqa: SLF001
+            touched |= self.state.apply(Put(decoded(raw))).services
         if gone:
             key = ServiceKey("shop", gone)
-            touched |= self.state._remove(self.state.services[key].ref).services  # noqa: SLF001
+            touched |= self.state.apply(Removed(self.state.services[key].ref)).services
         part = self.wanted.change(*self.planner.update(self.state, touched))
         self.kernel.run(compare(*part).transactions())
         assert content_of(self.kernel.ruleset()) == content_of(self.wanted.ruleset)
