@@ -60,7 +60,7 @@ def frontends_of(service: Service, port: ServicePort, address: Address, node: Ad
 def _several(
     service: Service, port: ServicePort, address: Address, guarded: tuple[tuple[Address, ...], tuple[Prefix, ...]]
 ) -> Iterator[Frontend]:
-    """Yield the frontends of a Service port; `guarded` are the load-balancer IPs, and the networks that they are for."""
+    """Yield the frontends of a Service port; `guarded` are the load-balancer IPs, and whom they are for."""
     spec = service.spec or ServiceSpec()
     internal = spec.internal_traffic_policy == "Local"
     external = spec.external_traffic_policy == "Local" and is_external(service)

@@ -152,8 +152,8 @@ class Renderer:
         return map(self.script, transactions)
 
 
-def _elements(entries: Iterable[tuple[Key, Entry]], is_map: str, between: str) -> str:
-    """Write elements; a filter rather than a macro, because there are so many."""
+def _elements(entries: Iterable[tuple[Key, Entry]], is_map: str, tabs: int = 1) -> str:
+    """Write elements, a line each; a filter rather than a macro, because there are so many."""
     listed = entries if isinstance(entries, list) else list(entries)
     lines = _key.all([_joined(key) for key, _ in listed])
     if any(entry.comment for _, entry in listed):
@@ -162,12 +162,16 @@ def _elements(entries: Iterable[tuple[Key, Entry]], is_map: str, between: str) -
     if is_map:
         values = _value.all([_joined(entry.value) for _, entry in listed])
         lines = [f"{line} : {value}" for line, value in zip(lines, values, strict=True)]
-    return between.join(lines)
+    return _lines(lines, tabs)
 
 
-def _keys(entries: Iterable[tuple[Key, Entry]], between: str) -> str:
-    """Write the keys of elements."""
-    return between.join(_key.all([_joined(key) for key, _ in entries]))
+def _keys(entries: Iterable[tuple[Key, Entry]], tabs: int = 1) -> str:
+    """Write the keys of elements, a line each."""
+    return _lines(_key.all([_joined(key) for key, _ in entries]), tabs)
+
+
+def _lines(lines: list[str], tabs: int) -> str:
+    return (",\n" + "\t" * tabs).join(lines)
 
 
 def _joined(parts: Key) -> str:

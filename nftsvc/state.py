@@ -7,7 +7,7 @@ What is in it does not depend on the order in which it came. Next in the route: 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from nftsvc.errors import ObjectRef
 from nftsvc.events import Event, Put, Removed, Replaced
@@ -197,10 +197,9 @@ class State:
             case Node.KIND:
                 if self.nodes.pop(ref.name, None) is not None:
                     touching.node = touching.everything = True
-            case NodeConfiguration.KIND:
-                touching.node |= self.configurations.pop(ref.name, None) is not None
-            case ServiceCIDR.KIND:
-                touching.node |= self._cidrs.pop(ref.name, None) is not None
+            case NodeConfiguration.KIND | ServiceCIDR.KIND:
+                group: dict[str, Any] = self.configurations if ref.kind == NodeConfiguration.KIND else self._cidrs
+                touching.node |= group.pop(ref.name, None) is not None
             case _:
                 pass
 

@@ -243,7 +243,7 @@ class Agent:
         self._status = replace(
             self._status,
             first_synced=self._now() if first else self._status.first_synced,
-            layout=next(iter(self._follower.ruleset.tables.values())).layout,
+            layout=self._follower.layout,
             health_checks=account.health_checks,
             programmed=Programmed(
                 services=account.services,

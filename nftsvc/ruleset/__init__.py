@@ -51,22 +51,24 @@ from nftsvc.ruleset.wanted import Part, Wanted
 from nftsvc.values import Address, Family, Prefix, address_order
 
 
-def make_ruleset(plan: Plan, current: Ruleset = EMPTY, before: Ruleset | None = None) -> Ruleset:
+def make_ruleset(
+    plan: Plan, current: Ruleset = EMPTY, before: Ruleset | None = None, *, in_order: bool = True
+) -> Ruleset:
     """Lower a plan to nft objects, keeping the slots that endpoints hold in the current ruleset.
 
     What packets have recorded there (session affinity) stays where it still holds; `before` is the ruleset that they
-    were recorded under, if that is not the current one.
+    were recorded under, if that is not the current one. Elements come in canonical order, unless nobody will read them.
     """
     earlier = (before or current).tables
     return Ruleset(
         {
-            family: _table(plan, family, current.tables.get(family), earlier.get(family))
+            family: _table(plan, family, current.tables.get(family), earlier.get(family), in_order=in_order)
             for family in plan.settings.families
         }
     )
 
 
-def _table(plan: Plan, family: Family, current: Table | None, before: Table | None) -> Table:
+def _table(plan: Plan, family: Family, current: Table | None, before: Table | None, *, in_order: bool) -> Table:
     settings = plan.settings
     layout = Layout(settings, family)
     elements = elements_of(plan.ports, family, FoundSlots(current).order)
@@ -83,13 +85,29 @@ def _table(plan: Plan, family: Family, current: Table | None, before: Table | No
     if current is not None:
         elements.update(kept_records(family, current.elements, elements, ((before or current).elements, elements)))
     chains = layout.chains(frozenset(verdicts_of(elements)))
-    named = {one.name: dict(sorted(elements[one.name].items(), key=_order)) for one in layout.sets}
-    return Table(family, layout.sets, chains, named)
+    named = {one.name: elements[one.name] for one in layout.sets}
+    return Table(
+        family, layout.sets, chains, {name: _sorted(one) for name, one in named.items()} if in_order else named
+    )
 
 
-def _order(item: tuple[Key, Entry]) -> tuple[bytes | int | str, ...]:
+def _sorted(elements: Elements) -> Elements:
     """Sort elements by address as a number, then protocol, port, slot."""
-    return tuple(address_order(part) if isinstance(part, (Address, Prefix)) else part for part in item[0])
+    orders: dict[str, bytes] = {}  # an address has many slots
+
+    def order(item: tuple[Key, Entry]) -> tuple[bytes | int | str, ...]:
+        parts: list[bytes | int | str] = []
+        for part in item[0]:
+            if isinstance(part, (Address, Prefix)):
+                known = orders.get(part)
+                if known is None:
+                    known = orders[part] = address_order(part)
+                parts.append(known)
+            else:
+                parts.append(part)
+        return tuple(parts)
+
+    return dict(sorted(elements.items(), key=order))
 
 
 __all__ = [

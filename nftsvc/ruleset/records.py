@@ -52,9 +52,11 @@ def kept_records(
 
 def in_doubt(old: Mapping[str, Elements], new: Mapping[str, Elements]) -> bool:
     """Tell whether a change may leave records behind that lead where they must not."""
-    pairs = [{pair for way in WAYS for pair in one.get(way.affinity, {})} for one in (old, new)]
-    left = pairs[0] - pairs[1] or any(True for _ in _left(old, new))
-    return bool(pairs[0] and (left or _doubtful(old, new)))
+    pairs = {pair for way in WAYS for pair in old.get(way.affinity, {})}
+    if not pairs:
+        return False
+    gone = pairs.difference(*(new.get(way.affinity, {}) for way in WAYS))
+    return bool(gone or _doubtful(old, new)) or any(True for _ in _left(old, new))
 
 
 def _kept_pairs(

@@ -341,9 +341,10 @@ class Follower:
             raise
         if updates is None:
             updates = iter((Replanned((), tuple(planner.plans.values())),))
+        differs = True
         if found.tables:
             wanted = Wanted(planner.settings, found, [one for part in updates for one in part.new])
-            self._compare(wanted, found, owing=not self._door.remembers)
+            differs = self._compare(wanted, found, owing=not self._door.remembers)
         else:
             self._door.preflight(families)
             wanted = self._load(Wanted(planner.settings, hooked=False), updates)
@@ -353,7 +354,8 @@ class Follower:
         self._warnings = planner.warnings()
         if self._door.remembers:
             plans = planner.plans.values()
-            self._owe((), plans, found)
+            if differs:
+                self._owe((), plans, found)
             if self._door.first is not found:
                 self._owe((), plans, self._door.first)
             self._door.remembers, self._door.first = False, None
@@ -378,15 +380,15 @@ class Follower:
             self._door.count(one)
             yield one
 
-    def _compare(self, wanted: Wanted, found: Ruleset, *, owing: bool = True) -> None:
-        """Send the difference between the ruleset that is wanted and all that the kernel has.
+    def _compare(self, wanted: Wanted, found: Ruleset, *, owing: bool = True) -> bool:
+        """Send the difference between the ruleset that is wanted and all that the kernel has; tell if there is any.
 
         `owing` says that flows at frontends that something was missing of are to be looked at.
         """
         part = wanted.against(found)
         changes = compare(*part)
         if not changes:
-            return
+            return False
         if changes.structure:
             self._door.preflight(wanted.families)
         if owing:
@@ -394,6 +396,7 @@ class Follower:
         self._send_changes(part, changes)
         if part.records_in_doubt:
             self._send(wanted.without_stale_records(part.after, part, self._records()))
+        return True
 
     # Services that the kernel refuses ---------------------------------------------------------------------------------
 

@@ -24,7 +24,6 @@ from nftsvc.ruleset import (
 )
 from nftsvc.values import FAMILIES, Family
 
-
 # Transactions of a first load that wait for the kernel, so that it has always something to do.
 _UNDER_WAY = 3
 
@@ -64,14 +63,20 @@ class Pass:
 
 
 def compare_with_kernel(
-    door: Door, plan: Plan, limit: int = ELEMENTS_PER_TRANSACTION, before: Ruleset | None = None
+    door: Door,
+    plan: Plan,
+    limit: int = ELEMENTS_PER_TRANSACTION,
+    before: Ruleset | None = None,
+    *,
+    in_order: bool = True,
 ) -> Pass:
     """Say what a pass would do. Reads the kernel and writes nothing.
 
-    `before` is the ruleset that connections were made under which may still be under way.
+    `before` is the ruleset that connections were made under which may still be under way. `in_order` is for people who
+    read what would be sent.
     """
     found = door.read(plan.settings.families)
-    wanted = make_ruleset(plan, found, before)
+    wanted = make_ruleset(plan, found, before, in_order=in_order)
     changes = compare(found, wanted)
     return Pass(found, wanted, changes, changes.transactions(limit))
 
@@ -85,7 +90,7 @@ def synchronise(door: Door, plan: Plan, renderer: Renderer, limit: int = ELEMENT
     """
     families = plan.settings.families
     try:
-        done = compare_with_kernel(door, plan, limit)
+        done = compare_with_kernel(door, plan, limit, in_order=False)
     except KernelRefused:
         door.preflight(families)  # it knows what a kernel lacks that cannot even list
         raise
@@ -93,7 +98,7 @@ def synchronise(door: Door, plan: Plan, renderer: Renderer, limit: int = ELEMENT
         door.preflight(families)
     send(door, renderer, done, families, limit)
     if done.changes.removed and any(map(_remembers, (done.found, done.wanted))):
-        late = compare_with_kernel(door, plan, limit, done.found)
+        late = compare_with_kernel(door, plan, limit, done.found, in_order=False)
         send(door, renderer, late, families, limit)
     return done
 
