@@ -10,12 +10,10 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
 
 from nftsvc.changes import ELEMENTS_PER_TRANSACTION, Changes, compare
 from nftsvc.errors import KernelRefused, NftsvcError, ObjectRef, Problem, Severity, UsageError
 from nftsvc.events import Event
-from nftsvc.flows import TrackedFrontend, remade_frontends, served_frontends, stale_frontends
 from nftsvc.objects import Service
 from nftsvc.plan import Planner, Replanned, ServicePlan
 from nftsvc.render import Renderer
@@ -23,8 +21,10 @@ from nftsvc.ruleset import AFFINITY_MAPS, EMPTY, Elements, Part, Ruleset, Table,
 from nftsvc.settings import NodeSettings
 from nftsvc.state import NOTHING, ServiceKey, State, Touched
 from nftsvc.sync.account import Account
+from nftsvc.sync.debt import Debt
+from nftsvc.sync.loading import SERVICES_AT_ONCE, load
 from nftsvc.sync.meter import MeteredDoor
-from nftsvc.sync.once import Door, Pass, load, send
+from nftsvc.sync.once import Door, Pass, send
 from nftsvc.sync.passes import PassKind, Progress, Suspicion
 from nftsvc.values import Family
 
@@ -43,10 +43,6 @@ _INNOCENT = tuple(
         ),
     )
 )
-
-
-# A first load is planned in such parts, so that the kernel takes one while the next is made.
-_SERVICES_AT_ONCE = 200
 
 
 class Follower:
@@ -73,8 +69,7 @@ class Follower:
         self._touched = NOTHING
         self._suspicion: Suspicion | None = None
         self._known = False
-        self._owed: tuple[TrackedFrontend, ...] = ()
-        self._served: tuple[TrackedFrontend, ...] = ()
+        self._debt = Debt()
         self._left_out: dict[ServiceKey, str] = {}
         self._trying: ServiceKey | None = None
         self._warnings: tuple[Problem, ...] = ()
@@ -177,11 +172,7 @@ class Follower:
         return self._progress(PassKind.RETRY, 0, NftsvcError(f"a bug: {type(error).__name__}: {error}"))
 
     def _progress(self, kind: PassKind, services: int, error: NftsvcError | None = None) -> Progress:
-        stale: tuple[TrackedFrontend, ...] = ()
-        served: tuple[TrackedFrontend, ...] = ()
-        if error is None:
-            stale, self._owed = self._owed, ()
-            served, self._served = self._served, ()
+        stale, served = self._debt.taken() if error is None else ((), ())
         door = self._door
         counts = (services, door.added, door.removed, door.transactions, door.operations, door.bytes)
         return Progress(kind, *counts, stale, error, served=served)
@@ -239,7 +230,7 @@ class Follower:
         self._touched = NOTHING
         self.account.change(*replanned)
         if sorted(replanned.old, key=_service) != sorted(replanned.new, key=_service):
-            self._owe(*replanned)
+            self._debt.changed(*replanned)
             part = self._wanted.change(*replanned)
             if part.records_in_doubt:
                 self._send(self._wanted.without_stale_records(part.before, part, self._records()))
@@ -247,15 +238,6 @@ class Follower:
             else:
                 self._send(part)
         return len(replanned.new)
-
-    def _owe(self, old: Iterable[ServicePlan], new: Iterable[ServicePlan], found: Ruleset | None = None) -> None:
-        """Remember the frontends whose flows are to be looked at once the kernel has what is wanted."""
-        self._owed = stale_frontends(old, new, found, self._owed)
-        self._served = served_frontends(old, new, self._served)
-
-    def _owe_remade(self, part: Part) -> None:
-        """Remember the frontends that something was missing of: flows begun meanwhile lead to nobody."""
-        self._owed = remade_frontends(*part, self.plans.values(), self._owed)
 
     def _records(self) -> Ruleset:
         """Return what packets have recorded: of each client the endpoint it had."""
@@ -286,7 +268,7 @@ class Follower:
             before[family] = replace(table, elements={**empty, **{name: here[name] for name in checked}})
             after[family] = replace(table, elements={**empty, **{name: table.elements[name] for name in checked}})
         part = Part(Ruleset(before), Ruleset(after))
-        self._owe_remade(part)
+        self._debt.remade(part, self.plans.values())
         self._send(part)
 
     def _everything(self, settings: NodeSettings, touched: Touched) -> int:
@@ -296,7 +278,7 @@ class Follower:
         planner = self._planner = Planner(settings) if before is None or afresh else before
         old = tuple(before.plans.values()) if before is not None and afresh else ()
         keys = self.state.services if afresh else touched.services | self._left_out.keys()
-        counted = self._counted(planner.updates(self.state, keys, self._left_out, _SERVICES_AT_ONCE), old)
+        counted = self._counted(planner.updates(self.state, keys, self._left_out, SERVICES_AT_ONCE), old)
         self._touched = NOTHING
         try:
             if self._wanted is not None and not afresh:
@@ -326,7 +308,7 @@ class Follower:
                 come += part.new
             yield part
         if not self._door.remembers:
-            self._owe(gone, come)
+            self._debt.changed(gone, come)
 
     def _make_anew(self, planner: Planner, updates: Iterator[Replanned] | None) -> None:
         """Bring the kernel from whatever it has to what the plans come to, endpoints in the slots that it has.
@@ -347,38 +329,19 @@ class Follower:
             differs = self._compare(wanted, found, owing=not self._door.remembers)
         else:
             self._door.preflight(families)
-            wanted = self._load(Wanted(planner.settings, hooked=False), updates)
+            wanted = Wanted(planner.settings, hooked=False)
+            load(self._door, self._renderer, wanted, updates, self._limit)
             if not self._door.remembers:
-                self._owe_remade(Part(found, wanted.frame))
+                self._debt.remade(Part(found, wanted.frame), self.plans.values())
         self._wanted = wanted
         self._warnings = planner.warnings()
         if self._door.remembers:
             plans = planner.plans.values()
             if differs:
-                self._owe((), plans, found)
+                self._debt.changed((), plans, found)
             if self._door.first is not found:
-                self._owe((), plans, self._door.first)
+                self._debt.changed((), plans, self._door.first)
             self._door.remembers, self._door.first = False, None
-
-    def _load(self, wanted: Wanted, updates: Iterator[Replanned]) -> Wanted:
-        """Put everything into a kernel that has nothing: at once if it is little, else while it is still being made."""
-        staged = _staged(wanted, updates)
-        begun: list[Part] = []
-        for part in staged:
-            begun.append(part)
-            if sum(wanted.counts.values()) > self._limit:
-                changes = self._metered(compare(*one) for one in chain(begun, staged))
-                load(self._door, self._renderer, changes, wanted.families, self._limit)
-                self._send(wanted.hook())
-                return wanted
-        wanted.hook()
-        self._send(Part(EMPTY, wanted.ruleset))
-        return wanted
-
-    def _metered(self, changes: Iterator[Changes]) -> Iterator[Changes]:
-        for one in changes:
-            self._door.count(one)
-            yield one
 
     def _compare(self, wanted: Wanted, found: Ruleset, *, owing: bool = True) -> bool:
         """Send the difference between the ruleset that is wanted and all that the kernel has; tell if there is any.
@@ -392,7 +355,7 @@ class Follower:
         if changes.structure:
             self._door.preflight(wanted.families)
         if owing:
-            self._owe_remade(part)
+            self._debt.remade(part, self.plans.values())
         self._send_changes(part, changes)
         if part.records_in_doubt:
             self._send(wanted.without_stale_records(part.after, part, self._records()))
@@ -410,13 +373,6 @@ class Follower:
             return ""
         self._left_out[key] = refusal.reason
         return str(key)
-
-
-def _staged(wanted: Wanted, updates: Iterable[Replanned]) -> Iterator[Part]:
-    """Yield what leads from nothing to the whole ruleset but for its base chains: first what is always there."""
-    yield Part(EMPTY, wanted.frame)
-    for part in updates:
-        yield wanted.change((), part.new)
 
 
 def _service(plan: ServicePlan) -> ServiceKey:

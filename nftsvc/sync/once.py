@@ -4,9 +4,7 @@ In: a plan. Out: what was done. The kernel is always read first, so an unchanged
 sends the difference; what other programs did to our tables is repaired on the way.
 """
 
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,9 +21,6 @@ from nftsvc.ruleset import (
     make_ruleset,
 )
 from nftsvc.values import FAMILIES, Family
-
-# Transactions of a first load that wait for the kernel, so that it has always something to do.
-_UNDER_WAY = 3
 
 
 class Door(Protocol):
@@ -122,30 +117,7 @@ def send(door: Door, renderer: Renderer, done: Pass, families: tuple[Family, ...
             ended += 1
     except KernelError as error:
         if 0 < ended < live_after:
-            _take_back(door, renderer, done.found, families, error)
-        raise
-
-
-def load(door: Door, renderer: Renderer, changes: Iterable[Changes], families: tuple[Family, ...], limit: int) -> None:
-    """Run the transactions of changes that follow one another, from nothing; take all back if one is refused.
-
-    They are made while the kernel is busy with those before, so some are run after one that is refused. Nothing must
-    come of that: there are to be no base chains among them.
-    """
-    transactions = (transaction for one in changes for transaction in one.transactions(limit))
-    under_way: deque[Callable[[], None]] = deque()
-    try:
-        for script in map(renderer.script, transactions):
-            under_way.append(door.begin(script))
-            if len(under_way) > _UNDER_WAY:
-                under_way.popleft()()
-        while under_way:
-            under_way.popleft()()
-    except KernelError as error:
-        for wait in under_way:
-            with suppress(KernelError):
-                wait()
-        _take_back(door, renderer, EMPTY, families, error)
+            take_back(door, renderer, done.found, families, error)
         raise
 
 
@@ -170,9 +142,7 @@ def _run(door: Door, scripts: Iterable[Script]) -> Iterator[Script]:
         yield before[0]
 
 
-def _take_back(
-    door: Door, renderer: Renderer, found: Ruleset, families: tuple[Family, ...], error: KernelError
-) -> None:
+def take_back(door: Door, renderer: Renderer, found: Ruleset, families: tuple[Family, ...], error: KernelError) -> None:
     """Remove the tables of a first load that failed; a failure of that is noted on the error that led here."""
     try:
         _delete_tables(door, renderer, [one for one in door.present() if one in families and one not in found.tables])

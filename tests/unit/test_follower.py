@@ -8,9 +8,8 @@ import pytest
 
 from nftsvc.changes import AddElements
 from nftsvc.errors import KernelError, KernelUnavailable, NftsvcError, ObjectRef, Severity, UsageError
-from nftsvc.events import Event, Put, Removed, Replaced
 from nftsvc.flows import UDP, TrackedFrontend
-from nftsvc.objects import KINDS, KubernetesObject, Node, Service
+from nftsvc.objects import KubernetesObject, Node, Service
 from nftsvc.plan import make_plan
 from nftsvc.render import Renderer, Script
 from nftsvc.ruleset import POOL_OF_MAP, Entry, Ruleset, Table, make_ruleset
@@ -18,40 +17,15 @@ from nftsvc.settings import NodeSettings, settings_for
 from nftsvc.state import ServiceKey, State
 from nftsvc.sync import Follower, PassKind, Progress, Suspicion
 from nftsvc.values import FAMILIES, Address, Family
-from tests.support.builders import Raw, decoded, endpoint_slice, service
+from tests.support.builders import Raw, endpoint_slice, service
 from tests.support.doors import ModelDoor
+from tests.support.following import gone, lists, put, settings_of, web
 from tests.support.model import Model, meaning
 
 RENDERER = Renderer()
 SERVICE_IPS = "service-ips"
 DNS_PORT: Raw = {"port": 53, "protocol": "UDP"}
 DNS_TARGET: Raw = {"port": 5353, "protocol": "UDP"}
-
-
-def settings_of(state: State) -> NodeSettings:
-    return settings_for(state, None, FAMILIES)
-
-
-def lists(*raws: Raw) -> list[Event]:
-    found = list(map(decoded, raws))
-    return [Replaced(kind, tuple(one for one in found if type(one) is kind)) for kind in KINDS]
-
-
-def put(*raws: Raw) -> list[Event]:
-    return [Put(decoded(raw)) for raw in raws]
-
-
-def gone(name: str, kind: str = "Service", namespace: str = "shop") -> Removed:
-    return Removed(ObjectRef(kind, namespace, name))
-
-
-def web(number: int, *endpoints: str, **spec: Any) -> tuple[Raw, Raw]:
-    """A Service and its slice."""
-    name = f"web-{number}"
-    return (
-        service(name, [f"10.96.{number // 250}.{number % 250 + 1}"], **spec),
-        endpoint_slice(name, endpoints or (f"10.244.{number // 250}.{number % 250 + 1}",), node="node-b"),
-    )
 
 
 def dns(*endpoints: str) -> tuple[Raw, Raw]:
