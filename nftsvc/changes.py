@@ -168,12 +168,12 @@ class Changes:
     @property
     def added(self) -> int:
         """How many elements come or change."""
-        return sum(one.new is not None for one in self._all)
+        return sum([one.new is not None for one in self._all])
 
     @property
     def removed(self) -> int:
         """How many elements go or change."""
-        return sum(one.old is not None for one in self._all)
+        return sum([one.old is not None for one in self._all])
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -343,17 +343,16 @@ def _owner_in(owners: Mapping[Key, str], name: str) -> Callable[[Key], str]:
 
 def _operations(elements: _Elements) -> Transaction:
     """Write the changes of one transaction: what goes, verdicts first, then what comes, verdicts last."""
-    out = [
-        DeleteElements(place.family, place.set, gone)
-        for place, changes in reversed(list(elements.items()))
-        if (gone := tuple(one for one in changes if one.old is not None))
-    ]
-    into = [
-        AddElements(place.family, place.set, coming)
-        for place, changes in elements.items()
-        if (coming := tuple(one for one in changes if one.new is not None))
-    ]
-    return (*out, *into)
+    operations: list[Operation] = []
+    for place, changes in reversed(list(elements.items())):
+        gone = tuple([one for one in changes if one.old is not None])
+        if gone:
+            operations.append(DeleteElements(place.family, place.set, gone))
+    for place, changes in elements.items():
+        coming = tuple([one for one in changes if one.new is not None])
+        if coming:
+            operations.append(AddElements(place.family, place.set, coming))
+    return tuple(operations)
 
 
 def _cut(elements: _Elements, limit: int) -> Iterator[_Elements]:

@@ -50,20 +50,32 @@ def elements_of(ports: Iterable[PortPlan], family: Family, order: Order) -> Elem
     elements: Elements = defaultdict(dict)
     for port in ports:
         if port.family == family:
-            ends = _Ends(_pairs(port.cluster), _pairs(port.local))
+            cluster = _pairs(port.cluster)
+            ends = _Ends(cluster, _pairs(port.local) if port.local else [])
             for frontend in port.frontends:
                 _add_frontend(elements, port, frontend, ends, order)
     return elements
 
 
-def shared_of(service: ServicePlan, family: Family) -> list[tuple[str, str]]:
-    """Return the elements that a Service needs and others may need, too: the name of a set and an address in it."""
-    shared: list[tuple[str, str]] = [(CLUSTER_IPS, one) for one in service.cluster_ips if one.family == family]
-    for port in service.ports:
-        if port.family == family:
-            shared += [(HAIRPIN, one.address) for one in port.cluster if one.on_node]
-            shared += [(HAIRPIN, one.address) for one in port.local if one.on_node]
-    return shared if len(shared) == 1 else list(dict.fromkeys(shared))
+def shared_of(services: Iterable[ServicePlan]) -> dict[Family, list[tuple[str, str]]]:
+    """Return, by family, the elements that Services need and others may need, too: the name of a set and an address.
+
+    What a Service needs it has once, what several need is there for each of them.
+    """
+    found: dict[Family, list[tuple[str, str]]] = defaultdict(list)
+    for service in services:
+        local = {
+            (port.family, one.address)
+            for port in service.ports
+            for endpoints in (port.cluster, port.local)
+            for one in endpoints
+            if one.on_node
+        }
+        for family, address in local:
+            found[family].append((HAIRPIN, address))
+        for address in dict.fromkeys(service.cluster_ips):
+            found[address.family].append((CLUSTER_IPS, address))
+    return found
 
 
 def shared_key(name: str, address: str) -> Key:
@@ -125,18 +137,19 @@ class _Road(NamedTuple):
 
     way: Way
     protocol: str
-    cluster: Pool
-    local: Pool
+    cluster: tuple[Pool, str]
+    local: tuple[Pool, str]
 
 
 @cache
-def _road(protocol: str, *, node_port: bool) -> _Road:
+def _road(protocol: str, node_port: bool) -> _Road:  # noqa: FBT001 - a cache knows arguments by place
     way, word = BY_PORT if node_port else BY_ADDRESS, protocol.lower()
-    return _Road(way, word, Pool(way, word, local=False), Pool(way, word, local=True))
+    pools = (Pool(way, word, local=False), Pool(way, word, local=True))
+    return _Road(way, word, *((one, one.endpoints) for one in pools))
 
 
 @lru_cache(maxsize=4096)
-def _leading_to(pool: Pool, count: int, *, affinity: bool) -> Key:
+def _leading_to(pool: Pool, count: int, affinity: bool) -> Key:  # noqa: FBT001
     return (f"goto {pool.chain(count, affinity=affinity)}",)
 
 
@@ -147,7 +160,7 @@ def way_of(frontend: Frontend) -> Way:
 
 def _add_frontend(elements: Elements, port: PortPlan, frontend: Frontend, ends: _Ends, order: Order) -> None:
     """Add one way in: its verdicts, its endpoints in their slots, and what else must know of it."""
-    road = _road(port.protocol, node_port=frontend.kind is FrontendKind.NODE_PORT)
+    road = _road(port.protocol, frontend.kind is FrontendKind.NODE_PORT)
     way = road.way
     head: Key = () if frontend.address is None else (frontend.address,)
     where = _Where((*head, road.protocol, frontend.port), (*head, frontend.port), cut_comment(port.name))
@@ -184,15 +197,15 @@ class _Where(NamedTuple):
 
 
 def _add_pool(
-    elements: Elements, port: PortPlan, leads: tuple[Pool, str, list[Key]], where: _Where, order: Order
+    elements: Elements, port: PortPlan, leads: tuple[tuple[Pool, str], str, list[Key]], where: _Where, order: Order
 ) -> None:
     """Add the endpoints of a frontend and the verdict that leads to one of them; nothing where there is none."""
-    pool, verdicts, endpoints = leads
+    (pool, name), verdicts, endpoints = leads
     if endpoints:
-        chain = _leading_to(pool, len(endpoints), affinity=port.affinity > 0)
+        chain = _leading_to(pool, len(endpoints), port.affinity > 0)
         elements[verdicts][where.key] = Entry(chain, where.comment)
-        slots, frontend = elements[pool.endpoints], where.slots
-        for slot, one in enumerate(order(pool.endpoints, frontend, endpoints)):
+        slots, frontend = elements[name], where.slots
+        for slot, one in enumerate(order(name, frontend, endpoints)):
             slots[*frontend, slot] = Entry(one)
 
 

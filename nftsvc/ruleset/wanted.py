@@ -117,8 +117,10 @@ class Wanted:
         for one in old:
             self._plans.pop(one.service, None)
         self._plans.update((one.service, one) for one in new)
+        sides = _sides(old), _sides(new)
         for family, table in self._tables.items():
-            before[family], after[family] = table.change(old, new, FoundSlots(found.tables.get(family)))
+            was, becomes = (one.get(family, _NOBODY) for one in sides)
+            before[family], after[family] = table.change(was, becomes, FoundSlots(found.tables.get(family)))
         return Part(Ruleset(before), Ruleset(after))
 
     def against(self, found: Ruleset) -> Part:
@@ -146,6 +148,16 @@ class Wanted:
             before[family] = replace(begin, elements={**begin.elements, **records})
             after[family] = replace(table, elements={**table.elements, **{name: {} for name in records}, **kept})
         return Part(Ruleset(before), Ruleset(after))
+
+
+class _Side(NamedTuple):
+    """What there is of one family before or after a change: Service ports, and what Services need that others may."""
+
+    ports: Sequence[PortPlan]
+    shared: Sequence[tuple[str, str]]
+
+
+_NOBODY = _Side((), ())
 
 
 class _Slots:
@@ -223,15 +235,16 @@ class _Table:
                     elements[way_of(one).verdicts][key or (port.protocol.lower(), one.port)] = NOTHING
         return elements
 
-    def change(self, old: Sequence[ServicePlan], new: Sequence[ServicePlan], found: FoundSlots) -> tuple[Table, Table]:
+    def change(self, old: _Side, new: _Side, found: FoundSlots) -> tuple[Table, Table]:
         """Put the elements of some plans in the place of others'; return both as they were and are."""
         chains, slots = self.chains, _Slots(self._slots)
         family = self._layout.family
-        held = elements_of(_ports_of(old), family, slots.held)
-        wanted = elements_of(_ports_of(new), family, lambda *frontend: slots.moved(found, *frontend))
-        self._verdicts.subtract(verdicts_of(held))
+        held = elements_of(old.ports, family, slots.held)
+        wanted = elements_of(new.ports, family, lambda *frontend: slots.moved(found, *frontend))
+        if held:
+            self._verdicts.subtract(verdicts_of(held))
         self._verdicts.update(verdicts_of(wanted))
-        self._share(old, new, held, wanted)
+        self._share(old.shared, new.shared, held, wanted)
         self.count += sum(map(len, wanted.values())) - sum(map(len, held.values()))
         self.renew_chains()
         return self.some(held, chains), self.some(wanted)
@@ -254,11 +267,11 @@ class _Table:
         order = _Slots(self._slots).as_kept if self._slots else canonical
         return elements_of(ports, self._layout.family, order)
 
-    def _share(self, old: Sequence[ServicePlan], new: Sequence[ServicePlan], held: Elements, wanted: Elements) -> None:
+    def _share(
+        self, gone: Sequence[tuple[str, str]], come: Sequence[tuple[str, str]], held: Elements, wanted: Elements
+    ) -> None:
         """Let shared elements go when the last that needs them goes, and come with the first."""
-        family, needed = self._layout.family, self._needed
-        gone = [one for service in old for one in shared_of(service, family)]
-        come = [one for service in new for one in shared_of(service, family)]
+        needed = self._needed
         before = {one: needed[one] for one in gone}
         for one in come:
             count = needed[one]
@@ -273,6 +286,14 @@ class _Table:
                     held[name][shared_key(name, address)] = NOTHING
             elif not was:
                 wanted[name][shared_key(name, address)] = NOTHING
+
+
+def _sides(services: Sequence[ServicePlan]) -> dict[Family, _Side]:
+    shared = shared_of(services)
+    ports: dict[Family, list[PortPlan]] = {family: [] for family in shared}
+    for port in _ports_of(services):
+        ports.setdefault(port.family, []).append(port)
+    return {family: _Side(found, shared.get(family, ())) for family, found in ports.items()}
 
 
 def _ports_of(services: Iterable[ServicePlan]) -> Iterator[PortPlan]:
