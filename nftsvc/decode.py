@@ -15,7 +15,7 @@ import msgspec
 from nftsvc.errors import ObjectRef, Problem
 from nftsvc.objects import KINDS, EndpointSlice, KubernetesObject
 from nftsvc.validation import problems_of
-from nftsvc.values import FAMILIES, Port, Scalar, Seconds, quoted
+from nftsvc.values import FAMILIES, quoted
 
 Raw = Mapping[object, object]
 
@@ -193,9 +193,10 @@ def _unshared(tree: object) -> object | None:
 
 def build_scalar(kind: type, value: object) -> object:
     """Make one of the values of `nftsvc.values` for msgspec; ValueError says what is wrong with the text."""
-    if issubclass(kind, (Scalar, Port, Seconds)):
-        return kind.parse(value)
-    raise NotImplementedError(kind)
+    parse = getattr(kind, "parse", None)
+    if parse is None:
+        raise NotImplementedError(kind)
+    return parse(value)
 
 
 Step = str | int

@@ -106,6 +106,8 @@ def _number_and_protocol(field: str, prefix: str) -> Callable[[ServicePort], str
 
 def _repeated(items: Sequence[_Item], path: str, key: Callable[[_Item], str | None]) -> Found:
     """Yield each item whose key an earlier one has; `path` has a place for an item's position."""
+    if len(items) < 2:  # noqa: PLR2004 - most lists have one item
+        return
     first: dict[str, int] = {}
     for index, one in enumerate(items):
         value = key(one)
@@ -141,16 +143,17 @@ def _cluster_ip_rules(spec: ServiceSpec) -> Found:
 
 
 def _slice(value: EndpointSlice) -> Found:
-    if value.address_type is None:
+    family = value.address_type
+    if family is None:
         yield Broken("addressType", _MISSING)
     for index, endpoint in enumerate(value.endpoints or ()):
-        path = f"endpoints[{index}].addresses"
-        if not endpoint.addresses:
-            yield Broken(path, _MISSING)
-        for position, address in enumerate(endpoint.addresses or ()):
-            if value.address_type is not None and address.family != value.address_type:
-                message = f"{address} is not an {value.address_type} address, as addressType says"
-                yield Broken(f"{path}[{position}]", message)
+        addresses = endpoint.addresses or ()
+        if not addresses:
+            yield Broken(f"endpoints[{index}].addresses", _MISSING)
+        for position, address in enumerate(addresses if family is not None else ()):
+            if address.family is not family:
+                message = f"{address} is not an {family} address, as addressType says"
+                yield Broken(f"endpoints[{index}].addresses[{position}]", message)
     yield from _endpoint_ports(value.ports or (), "ports[{}]")
 
 

@@ -122,7 +122,7 @@ class Agent:
             families=conduct.families,
             needs_node=conduct.needs_node,
         )
-        self._told: dict[str, frozenset[Problem]] = {}
+        self._told: dict[str, tuple[Problem, ...]] = {}
         self._inbox = Inbox(sources, now, self._arrived, self._seen, self._failed)
         self._loop = SyncLoop(follower, conduct.pace, now, self._done)
         self._metrics = Metrics(self.status, now, self._read_counters, surroundings.requests)
@@ -215,6 +215,7 @@ class Agent:
         settings = follower.settings
         name = self._conduct.node or (settings.name if settings is not None else None) or ""
         node = follower.state.nodes.get(name)
+        problems = follower.problems
         before = self._status
         self._status = replace(
             before,
@@ -225,7 +226,7 @@ class Agent:
             failures=before.failures + failed,
             repairs=before.repairs + bool(outcome.repaired),
             last_drift=outcome.repaired[-1] if outcome.repaired else before.last_drift,
-            problems=follower.problems,
+            problems=problems,
             node_known=node is not None,
             node_leaving=node is not None and node.leaving,
         )
@@ -233,7 +234,7 @@ class Agent:
         self._metrics.pending(*self._inbox.pending)
         for drift in outcome.repaired:
             self._metrics.drift(drift)
-        self._tell("", follower.problems)
+        self._tell("", problems)
         if not failed:
             self._succeeded(outcome)
 
@@ -273,11 +274,14 @@ class Agent:
     def _cleaned(self, cleaned: Cleaned) -> None:
         self._metrics.conntrack_done(cleaned.family, cleaned.seconds, cleaned.deleted)
 
-    def _tell(self, origin: str, problems: Sequence[Problem]) -> None:
+    def _tell(self, origin: str, problems: tuple[Problem, ...]) -> None:
         """Say what has come to be wrong with an object: in the log, and as an Event about it."""
-        before = self._told.get(origin, frozenset())
-        self._told[origin] = frozenset(problems)
-        for one in [one for one in problems if one not in before][:_MOST_PROBLEMS_TOLD]:
+        before = self._told.get(origin, ())
+        if problems == before:
+            return
+        self._told[origin] = problems
+        known = frozenset(before)
+        for one in [one for one in problems if one not in known][:_MOST_PROBLEMS_TOLD]:
             event(_log, logging.WARNING, "problem", what=one)
             if one.ref is not None and one.ref.kind in _ANNOUNCED:
                 self._announce(one.ref, "NotServed", f"{one.field}: {one.message}" if one.field else one.message)

@@ -5,13 +5,12 @@ Nothing is handed out before every source has said what there is.
 
 import asyncio
 import logging
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from nftsvc.agent.log import event
 from nftsvc.agent.status import SourceStatus
-from nftsvc.errors import ObjectRef
 from nftsvc.events import Event, Put, Removed, Replaced
 from nftsvc.objects import Endpoints, EndpointSlice, KubernetesObject, Service
 from nftsvc.sources.source import Batch, Source
@@ -19,6 +18,8 @@ from nftsvc.sources.source import Batch, Source
 _log = logging.getLogger(__name__)
 
 _MOST_BATCHES = 10_000  # whose times are remembered, while a source has not said what there is
+
+_Key = tuple[str, str, str]  # kind, namespace, name
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,9 @@ class Inbox:
         self._failed = failed
         self._status = {one.name: SourceStatus(one.name, since=now()) for one in sources}
         self._missing = {one.name: set(one.kinds) for one in sources}
-        self._known: dict[str, dict[str, set[ObjectRef]]] = {one.name: defaultdict(set) for one in sources}
         self._lists: dict[type[KubernetesObject], Replaced] = {}
-        self._events: dict[ObjectRef, Put | Removed] = {}
+        self._events: dict[_Key, Put | Removed] = {}
+        self._pending: Counter[str] = Counter()  # events by kind
         self._read_at: deque[float] = deque(maxlen=_MOST_BATCHES)
         self._complete = asyncio.Event()
         if not sources:
@@ -77,7 +78,7 @@ class Inbox:
     @property
     def pending(self) -> tuple[int, int]:
         """How many Services, and how many EndpointSlices and Endpoints, have changed and have not been taken."""
-        kinds = Counter(ref.kind for ref in self._events)
+        kinds = self._pending
         return kinds[Service.KIND], kinds[EndpointSlice.KIND] + kinds[Endpoints.KIND]
 
     @property
@@ -95,13 +96,9 @@ class Inbox:
             self._gather(batch.source, one)
         complete = not self._missing[batch.source]
         before = self._status[batch.source]
-        self._status[batch.source] = replace(
-            before,
-            complete=complete,
-            broken="",
-            objects=sum(map(len, self._known[batch.source].values())),
-            since=before.since if not before.broken and before.complete == complete else self._now(),
-            problems=batch.problems,
+        since = before.since if not before.broken and before.complete == complete else self._now()
+        self._status[batch.source] = SourceStatus(
+            before.name, complete, since=since, objects=batch.objects, problems=batch.problems
         )
         if batch.events:
             self._read_at.append(batch.read_at)
@@ -118,20 +115,20 @@ class Inbox:
             self._arrived()
 
     def _gather(self, source: str, one: Event) -> None:
-        known = self._known[source]
         match one:
+            case Put():
+                self._note((one.object.KIND, one.object.namespace, one.object.name), one)
+            case Removed():
+                self._note((one.ref.kind, one.ref.namespace, one.ref.name), one)
             case Replaced():
                 self._missing[source].discard(one.kind)
                 self._lists[one.kind] = one
-                self._events = {ref: event for ref, event in self._events.items() if ref.kind != one.kind.KIND}
-                known[one.kind.KIND] = {each.ref for each in one.objects}
-            case Put():
-                ref = one.object.ref
-                self._events[ref] = one
-                known[ref.kind].add(ref)
-            case Removed():
-                self._events[one.ref] = one
-                known[one.ref.kind].discard(one.ref)
+                self._events = {key: event for key, event in self._events.items() if key[0] != one.kind.KIND}
+                del self._pending[one.kind.KIND]
+
+    def _note(self, key: _Key, one: Put | Removed) -> None:
+        self._pending[key[0]] += key not in self._events
+        self._events[key] = one
 
     def broken(self, source: str, reason: str) -> None:
         """Take note that a source does not work at present."""
@@ -149,5 +146,6 @@ class Inbox:
             return Taken((), ())
         taken = Taken((*self._lists.values(), *self._events.values()), tuple(self._read_at))
         self._lists, self._events = {}, {}
+        self._pending.clear()
         self._read_at.clear()
         return taken

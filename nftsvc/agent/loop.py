@@ -198,6 +198,8 @@ class SyncLoop:
 
 async def _first_of(happens: asyncio.Event, at: float) -> None:
     """Wait until something happens, or until a point in time of the event loop's clock."""
+    if happens.is_set() or at <= asyncio.get_running_loop().time():
+        return
     with suppress(TimeoutError):
         async with asyncio.timeout_at(at):
             await happens.wait()

@@ -57,7 +57,7 @@ class Metrics:
         read_counters: ReadCounters | None = None,
         requests: Collector | None = None,
     ) -> None:
-        self._status = status
+        self._families = status().families
         self._registry = CollectorRegistry()
         self._lock = asyncio.Lock()
         self._text = b""
@@ -91,7 +91,7 @@ class Metrics:
     def pass_done(self, report: PassReport) -> None:
         """Count a pass, whether the kernel took it or not."""
         of_its_kind = self._partial if report.kind is PassKind.CHANGE else self._full
-        for family in self._status().families:
+        for family in self._families:
             self._syncs.labels(family).observe(report.seconds)
             of_its_kind.labels(family).observe(report.seconds)
             if report.error:
@@ -110,7 +110,7 @@ class Metrics:
 
     def queued(self, at: float) -> None:
         """Note that a pass was asked for (seconds since 1970)."""
-        for family in self._status().families:
+        for family in self._families:
             self._queued_at.labels(family).set(at)
 
     def change_seen(self, kind: str, count: int = 1) -> None:
@@ -224,7 +224,7 @@ class Metrics:
 
     def _counter(self, name: str, meaning: str) -> Counter:
         counter = Counter(name, meaning, _FAMILY, registry=self._registry)
-        for family in self._status().families:
+        for family in self._families:
             counter.labels(family)
         return counter
 

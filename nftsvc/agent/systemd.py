@@ -37,7 +37,8 @@ class Notifier:
 
     def status(self, text: str) -> None:
         """Say how the agent is doing, in one line for `systemctl status`."""
-        self._send(f"STATUS={printable(text)}")
+        if self._address:
+            self._send(f"STATUS={printable(text)}")
 
     def stopping(self) -> None:
         """Say that the agent ends."""

@@ -18,8 +18,11 @@ LABEL_ZONE = "topology.kubernetes.io/zone"
 ANNOTATION_LINT_IGNORE = "nftsvc/lint-ignore"
 
 
-class Wire(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """Anything inside an object."""
+class Wire(msgspec.Struct, frozen=True, rename="camel", kw_only=True, gc=False):
+    """Anything inside an object.
+
+    Frozen, so never part of a cycle: the garbage collector need not look at one (subclasses inherit that).
+    """
 
 
 class ObjectMeta(Wire, frozen=True):

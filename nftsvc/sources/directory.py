@@ -131,7 +131,8 @@ class DirectorySource:
 
     def _batch(self, content: Content, events: tuple[Event, ...]) -> Batch:
         read_at = asyncio.get_running_loop().time()
-        return Batch(DirectorySource.name, events, (*self._polling, *content.problems), read_at)
+        problems = (*self._polling, *content.problems)
+        return Batch(DirectorySource.name, events, problems, read_at, len(content.objects))
 
 
 def _reason(error: Exception) -> str:

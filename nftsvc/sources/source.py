@@ -14,12 +14,14 @@ class Batch:
 
     `problems` are all things that it cannot read at present, not only those of this batch; an object that cannot be
     read stays as it was last known. `read_at` is when the bytes were read (seconds of the event loop's clock).
+    `objects` is how many the source knows now, of all its kinds.
     """
 
     source: str
     events: tuple[Event, ...]
     problems: tuple[Problem, ...]
     read_at: float
+    objects: int
 
 
 class Receiver(Protocol):

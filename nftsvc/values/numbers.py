@@ -58,6 +58,7 @@ class Timestamp(Scalar):
             moment = datetime.fromisoformat(as_text(value, "a time"))
             if moment.tzinfo is None:
                 raise ValueError  # noqa: TRY301 - a time without a zone is none
-            return cls(moment.astimezone(UTC).isoformat(timespec="microseconds"))
+            in_utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+            return cls(in_utc.replace(tzinfo=None).isoformat(timespec="microseconds") + "+00:00")
         except (ValueError, OverflowError):
             raise ValueError(f"{quoted(value)} is not an RFC 3339 time") from None

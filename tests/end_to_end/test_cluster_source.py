@@ -48,6 +48,7 @@ from tests.support.apiserver_faults import (
 )
 from tests.support.apiserver_load import cluster, endpoint_slice, service
 from tests.support.apiserver_tls import Authority
+from tests.support.kept import kept
 
 PATIENCE = 60.0
 QUICK = Pace(
@@ -96,6 +97,8 @@ class View:
                 self.mistakes.append(f"{batch.source}: read in the future")
             for event in batch.events:
                 self._apply(batch.source, event)
+            if batch.objects != len(self.objects.get(batch.source, ())):
+                self.mistakes.append(f"{batch.source}: says that it knows {batch.objects} objects")
             self.changed.notify_all()
 
     def _apply(self, source: str, event: Replaced | Put | Removed) -> None:
@@ -163,7 +166,7 @@ def wanted(server: ApiServer, name: str) -> dict[Key, KubernetesObject]:
             continue
         if name == "nodes" and raw["metadata"]["name"] != NODE:
             continue
-        value = decode(raw).value
+        value = kept(decode(raw).value)
         if value is not None:
             found[value.namespace, value.name] = value
     return found
@@ -1057,9 +1060,10 @@ def test_an_exec_plugin_that_prints_a_certificate(secure: ApiServer, tmp_path: P
         ("echo 'no login for you; token=hush-hush' >&2; exit 3", "no login for you"),
         ("echo not json", "failed to decode"),
         ("echo '{}'", "malformed response"),
+        (credential("t").replace("io/v1", "io/v1beta1"), "does not match"),
         (credential(), "neither a token nor a client certificate"),
     ],
-    ids=["fails", "garbage", "empty", "nothing in it"],
+    ids=["fails", "garbage", "empty", "another version", "nothing in it"],
 )
 def test_an_exec_plugin_that_fails_is_told_and_run_again(
     text: str, reason: str, secure: ApiServer, tmp_path: Path
@@ -1072,10 +1076,23 @@ def test_an_exec_plugin_that_fails_is_told_and_run_again(
         view.wait_in_step(secure, "services")
 
 
+def test_an_exec_plugin_is_told_what_is_wanted(secure: ApiServer, tmp_path: Path) -> None:
+    conditions = ('"$1" = --now', '"$COLOUR" = blue', '-n "$PATH"')
+    info = 'case "$KUBERNETES_EXEC_INFO" in *ExecCredential*) ;; *) exit 4 ;; esac'
+    user = plugin(
+        tmp_path, "\n".join((*(f"[ {one} ] || exit 3" for one in conditions), info, credential("first-token")))
+    )
+    user["exec"]["env"] = [{"name": "COLOUR", "value": "blue"}]
+    secure.set_token("first-token")
+    with follow_with(secure.kubeconfig(tmp_path / "config", user)) as view:
+        view.wait_in_step(secure, "services")
+        assert not view.reasons
+
+
 def test_an_exec_plugin_that_hangs_is_started_once(
     secure: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nftsvc.sources.cluster.access.PLUGIN_SECONDS", 0.2)
+    monkeypatch.setattr("nftsvc.sources.cluster.plugin.PLUGIN_SECONDS", 0.2)
     text = f"while [ ! -e {tmp_path}/go ]; do sleep 0.05; done\n" + credential("first-token")
     with follow_with(secure.kubeconfig(tmp_path / "config", plugin(tmp_path, text))) as view:
         view.wait(lambda: sum("gives no answer" in why for _, why in view.reasons) >= 3)
@@ -1281,6 +1298,7 @@ def test_events_that_the_server_does_not_take_are_dropped(server: ApiServer) -> 
 
 
 def test_imports_stay_light_until_a_cluster_is_opened() -> None:
-    code = "import sys, nftsvc.sources.cluster; print('kubernetes' in sys.modules, 'aiohttp' in sys.modules)"
+    found = "print('aiohttp' in sys.modules, 'kubernetes' in sys.modules)"
+    code = f"import sys, nftsvc.sources.cluster; {found}; import nftsvc.sources.cluster.opening; {found}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "False"]
+    assert done.stdout.split() == ["False", "False", "True", "False"], "the package `kubernetes` is for few, and heavy"

@@ -14,10 +14,14 @@ from nftsvc.decode import decode
 from nftsvc.errors import ObjectRef, Problem
 from nftsvc.events import Put, Removed, Replaced
 from nftsvc.objects import Endpoints, EndpointSlice, KubernetesObject, Node, Pod, Service
+from nftsvc.plan import make_plan
+from nftsvc.settings import NodeSettings
 from nftsvc.sources.cluster import wire
 from nftsvc.sources.cluster.known import Known, latest
 from nftsvc.sources.cluster.wire import Decoder, EventType, Garbled, Item, Lines
-from tests.support.builders import endpoint_slice, service
+from nftsvc.state import State
+from tests.support.builders import NODE, NODE_ADDRESSES, decoded, endpoint_slice, service
+from tests.support.kept import kept
 
 CAPTURES = Path(__file__).parents[1] / "captures"
 KINDS: dict[str, type[KubernetesObject]] = {
@@ -92,7 +96,7 @@ def test_recorded_lists_decode_to_what_manifests_would(name: str) -> None:
     kind = {"apiVersion": KINDS[name].API_VERSION, "kind": KINDS[name].KIND}
     found = [decoder.item(raw) for raw in page.raws]
     assert (page.version, page.token) == ("294", "")
-    assert [item.value for item in found] == [decode({**raw, **kind}).value for raw in raws]
+    assert [item.value for item in found] == [kept(decode({**raw, **kind}).value) for raw in raws]
     assert [item.name for item in found] == [
         (raw["metadata"].get("namespace", ""), raw["metadata"]["name"]) for raw in raws
     ]
@@ -112,7 +116,7 @@ def test_recorded_events_decode_to_what_manifests_would(name: str) -> None:
     for one, raw in zip(found, raws, strict=True):
         if one.type is EventType.PUT:
             assert one.item is not None
-            assert one.item.value == decode(raw["object"]).value is not None
+            assert one.item.value == kept(decode(raw["object"]).value) is not None
 
 
 def test_equal_parts_are_kept_once() -> None:
@@ -133,6 +137,41 @@ def test_equal_parts_are_kept_once() -> None:
     assert len({id(one.node_name) for one in endpoints}) == 1
     assert len({id(value.namespace) for value in slices}) == 1
     assert len({id(value.ports) for value in slices}) == 1
+
+
+def test_what_is_not_kept_makes_no_difference() -> None:
+    mode = "service.kubernetes.io/topology-mode"
+    raws: list[Raw] = []
+    for number, annotations in enumerate(({}, {mode: "Auto"}, {mode: "Disabled"}, {"a": "b"}), 1):
+        raw = service(f"web-{number}", [f"10.96.0.{number}"], selector={"app": "web"}, sessionAffinity="ClientIP")
+        age = {"creationTimestamp": f"2026-01-0{number}T00:00:00Z", "annotations": annotations}
+        raws.append({**raw, "metadata": {**raw["metadata"], **age, "labels": {"app": "web"}}})
+        if number != 2:
+            part = endpoint_slice(f"web-{number}", [f"10.244.1.{number}"])
+            part["metadata"]["labels"]["app"] = "web"
+            raws.append(part)
+    raws[0]["metadata"]["labels"]["service.kubernetes.io/service-proxy-name"] = "other"
+    raws[-1]["metadata"]["labels"]["service.kubernetes.io/headless"] = ""
+    decoders = {kind.KIND: Decoder(kind) for kind in (Service, EndpointSlice)}
+    items = [item_of(decoders[raw["kind"]], raw) for raw in raws]
+    whole = [decoded(raw) for raw in raws]
+    settings = NodeSettings(name=NODE, node_port_addresses=NODE_ADDRESSES)
+    less = [item.value for item in items if item.value is not None]
+    assert less == [kept(one) for one in whole] != whole
+    plan = make_plan(State.of(less), settings)
+    assert plan == make_plan(State.of(whole), settings)
+    assert [one.field for one in plan.problems] == ["metadata.annotations"]
+    assert {name for _, name in (one.service for one in plan.ports)} == {"web-2", "web-3", "web-4"}
+
+
+@pytest.mark.parametrize("value", [True, 1.0, "1", [1], {"a": 1}, None])
+def test_what_only_looks_like_a_known_value_is_not_taken_for_it(value: object) -> None:
+    decoder = Decoder(Service)
+    assert item_of(decoder, service("web", ["10.96.0.1"], [{"port": 1, "name": "1"}])).value is not None
+    raw = service("web", ["10.96.0.1"], [{"port": value}])
+    item = item_of(decoder, raw)
+    assert item.value is None
+    assert item.problems == decode(raw).problems != ()
 
 
 # Lists ----------------------------------------------------------------------------------------------------------------
@@ -299,6 +338,7 @@ def test_a_bad_object_stays_as_it_was_last_known() -> None:
     assert [problem.message for problem in known.problems] == ["b is bad", "a is bad"]
     again = known.replace([bad("a"), bad("b")])
     assert [one.name for one in again.objects] == ["a"]
+    assert len(known) == 1
     assert known.put(good("b")) == Put(good("b").value)  # type: ignore[arg-type]
     assert [problem.message for problem in known.problems] == ["a is bad"]
     assert known.remove(("shop", "a")) == Removed(ObjectRef("Service", "shop", "a"))

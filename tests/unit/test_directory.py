@@ -391,6 +391,7 @@ def test_first_what_there_is_then_what_changes(tmp_path: Path) -> None:
         async with watching(tmp_path) as told:
             await told.shows(_1=80, _2=80)
             assert [type(one) for one in told.batches[0].events] == [Replaced] * len(KINDS)
+            assert told.batches[0].objects == 2
             write(tmp_path / "a.yaml", web(1, 81))
             await told.shows(_1=81)
             assert set(map(type, told.batches[1].events)) == {Put, Removed}

@@ -14,7 +14,7 @@ from nftsvc.events import Event, Put, Removed, Replaced
 from nftsvc.objects import Endpoints, EndpointSlice, KubernetesObject, Node, Pod, Service
 from nftsvc.sources.source import Batch, Receiver
 from nftsvc.state import State
-from tests.support.builders import Raw, decoded, endpoint_slice, service
+from tests.support.builders import decoded, endpoint_slice, service
 
 
 @dataclass
@@ -58,8 +58,14 @@ def made(*sources: Silent) -> tuple[Inbox, Heard]:
     return Inbox(sources, lambda: heard.time, heard.arrive, heard.seen.append, heard.failed.append), heard
 
 
-def batch(*events: Event, source: Silent = CLUSTER, read_at: float = 1.0, problems: tuple[Problem, ...] = ()) -> Batch:
-    return Batch(source.name, events, problems, read_at)
+def batch(
+    *events: Event,
+    source: Silent = CLUSTER,
+    read_at: float = 1.0,
+    problems: tuple[Problem, ...] = (),
+    objects: int = 0,
+) -> Batch:
+    return Batch(source.name, events, problems, read_at, objects)
 
 
 def web(number: int = 1, port: int = 80) -> Service:
@@ -260,11 +266,22 @@ def test_a_source_breaks_and_works_again(caplog: pytest.LogCaptureFixture) -> No
 
 def test_a_source_tells_how_many_objects_it_knows() -> None:
     inbox, _ = made(CLUSTER, NODES)
-    node: Raw = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-a"}, "spec": {}}
-    inbox.deliver(batch(Replaced(Service, (web(1), web(2))), Put(slice_of(1))))
-    inbox.deliver(batch(Put(web(2, 81)), Put(web(3)), Removed(web(1).ref), Removed(web(9).ref)))
-    inbox.deliver(batch(Replaced(Node, (decoded(node),)), source=NODES))
+    inbox.deliver(batch(Replaced(Service, (web(1), web(2))), Put(slice_of(1)), objects=3))
+    inbox.deliver(batch(Replaced(Node, ()), source=NODES, objects=1))
     assert [one.objects for one in inbox.sources] == [3, 1]
-    inbox.deliver(batch(Replaced(Service, ())))
+    inbox.deliver(batch(objects=2))
     inbox.broken("cluster", "refused")
-    assert [one.objects for one in inbox.sources] == [1, 1]
+    assert [one.objects for one in inbox.sources] == [2, 1]
+
+
+def test_changes_that_wait_are_counted_by_kind() -> None:
+    inbox, _ = opened()
+    inbox.deliver(batch(Put(web(1)), Put(web(1, 81)), Put(slice_of(1)), Put(slice_of(2))))
+    inbox.deliver(batch(Removed(slice_of(1).ref), Removed(web(2).ref)))
+    assert inbox.pending == (2, 2)
+    inbox.deliver(batch(Replaced(Service, (web(1),))))
+    assert inbox.pending == (0, 2)
+    inbox.deliver(batch(Put(web(1))))
+    assert inbox.pending == (1, 2)
+    inbox.take()
+    assert inbox.pending == (0, 0)

@@ -90,7 +90,7 @@ class Running:
         self.times.append(asyncio.get_running_loop().time())
 
     def deliver(self, *events: Event) -> None:
-        self.inbox.deliver(Batch("cluster", events, (), asyncio.get_running_loop().time()))
+        self.inbox.deliver(Batch("cluster", events, (), asyncio.get_running_loop().time(), 0))
 
     def list(self) -> None:
         self.deliver(Replaced(Service, ()))

@@ -3,8 +3,8 @@
     async with open_cluster(kubeconfig=Path("kubeconfig")) as cluster:
         for source in cluster.sources("node-a"): ...
 
-`access` is the only importer of `kubernetes`. What a cluster needs is imported when one is opened and not before: it
-takes half a second and 35 MiB.
+`access` is the only importer of `kubernetes`, for what few users need. What a cluster needs is imported when one is
+opened and not before.
 """
 
 from collections.abc import AsyncIterator, Callable

@@ -17,9 +17,10 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from nftsvc.errors import ClusterUnreachable
-from nftsvc.sources.cluster.access import Access, Credentials
+from nftsvc.sources.cluster.access import Access
 from nftsvc.sources.cluster.faults import BAD_REQUEST, UNAUTHORIZED, Cut, Fault, read_status, refusal
 from nftsvc.sources.cluster.pace import PACE, Pace
+from nftsvc.sources.cluster.session import Credentials
 from nftsvc.sources.source import Observer, unobserved
 
 _MOST_WORDS = 64 * 1024
@@ -69,7 +70,7 @@ class _Client:
 
     async def _close_unused(self) -> None:
         if self._retired and not self._users:
-            await self.credentials.rest.close()
+            await self.credentials.close()
 
     @asynccontextmanager
     async def answer(self, ask: Ask, sock_read: float | None) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -123,7 +124,7 @@ class Connection:
         """See whether all that is told about the cluster can work; ClusterUnreachable if not. Nothing is sent."""
         trial = await self._access.credentials(complete=False)
         self.warnings = trial.warnings
-        await trial.rest.close()
+        await trial.close()
         return self
 
     async def __aexit__(
@@ -132,7 +133,7 @@ class Connection:
         """Close all connections."""
         client, self._client = self._client, None
         if client is not None:
-            await client.credentials.rest.close()
+            await client.credentials.close()
 
     async def fetch(self, ask: Ask) -> bytes:
         """Return the whole body of the answer; Fault if the server refuses or does not answer."""

@@ -19,6 +19,10 @@ class Known:
         self._objects: dict[Name, KubernetesObject] = {}
         self._problems: dict[Name, tuple[Problem, ...]] = {}
 
+    def __len__(self) -> int:
+        """Return how many objects there are."""
+        return len(self._objects)
+
     @property
     def problems(self) -> tuple[Problem, ...]:
         """All that cannot be read at present, object by object."""

@@ -116,7 +116,7 @@ class ResourceSource:
         self, receiver: Receiver, events: tuple[Event, ...], read_at: float, more: tuple[Problem, ...] = ()
     ) -> None:
         self._told_broken = False
-        receiver.deliver(Batch(self.name, events, (*self._known.problems, *more), read_at))
+        receiver.deliver(Batch(self.name, events, (*self._known.problems, *more), read_at, len(self._known)))
 
     # The list ---------------------------------------------------------------------------------------------------------
 

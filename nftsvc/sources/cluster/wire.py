@@ -176,7 +176,7 @@ class Decoder:
         name = (value.metadata.namespace, value.metadata.name)
         broken = tuple(problems_of(value))
         if not broken:
-            return Item(name, self._sharing.shared(value))
+            return Item(name, self._sharing.kept(value))
         ref = value.ref
         found = (Problem(f"{one.message} {one.named}".rstrip(), one.path, ref) for one in broken)
         return Item(name, None, tuple(found))
@@ -198,5 +198,5 @@ class Decoder:
             return Item(name, None, (Problem("not JSON in UTF-8, or nested too deeply", "", ref),))
         made = decode({**plain, "apiVersion": kind.API_VERSION, "kind": kind.KIND})
         if isinstance(made.value, kind):
-            return Item(name, self._sharing.shared(made.value))
+            return Item(name, self._sharing.kept(made.value))
         return Item(name, None, made.problems)
