@@ -1,0 +1,1 @@
+"""The benchmark's steps: each has something measured by processes of its own and takes the outcome into the results."""
