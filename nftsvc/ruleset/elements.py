@@ -84,13 +84,21 @@ def shared_key(name: str, address: str) -> Key:
 
 
 def verdicts_of(elements: Mapping[str, Mapping[Key, Entry]]) -> Iterator[str]:
-    """Yield where elements lead whose chains come and go with them: to a number of endpoints, to a record's time."""
+    """Yield what decides which chains and rules there are: for each element where it leads, or the name of its set.
+
+    Chains come and go with the numbers of endpoints and with the times of records, rules with the elements that they
+    look for.
+    """
     for name in _LEADING:
         for entry in elements.get(name, {}).values():
             yield str(entry.value[0])
+    for name in _LOOKED_FOR:
+        for _ in elements.get(name, {}):
+            yield name
 
 
 _LEADING = tuple(name for way in WAYS for name in (way.verdicts, way.inside, way.outside, way.affinity))
+_LOOKED_FOR = (GUARDED_IPS, *(way.masquerade for way in WAYS))
 
 
 def canonical(_name: str, _frontend: Key, wanted: Sequence[Key]) -> Sequence[Key]:

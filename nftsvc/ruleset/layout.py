@@ -13,6 +13,7 @@ import hashlib
 import re
 from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 from nftsvc.plan import Masquerade, cluster_ip_masquerade
 from nftsvc.ruleset import affinity
@@ -26,12 +27,14 @@ from nftsvc.ruleset.names import (
     MASQUERADE_ALWAYS,
     MASQUERADE_CLUSTER_IP,
     MASQUERADE_OWN,
+    MASQUERADING,
     NODEPORT_IPS,
     POD_CIDRS,
     POOLS,
     REJECT,
     REMEMBER,
     SERVICE_CIDRS,
+    UNSERVED,
     Pool,
     Way,
 )
@@ -49,8 +52,9 @@ from nftsvc.ruleset.objects import (
 from nftsvc.settings import Detector, DetectorKind, NodeSettings
 from nftsvc.values import MAX_INTERFACE, Family
 
-LAYOUT = 2
+LAYOUT = 3
 
+_UNTRANSLATED = "ct state new ct status ! dnat"
 _TRANSPORT = "meta l4proto { tcp, udp, sctp }"
 _BEFORE_DNAT, _DNAT, _FILTER, _SNAT = -110, -100, 0, 100
 
@@ -123,6 +127,7 @@ class Layout:
     def __init__(self, settings: NodeSettings, family: Family) -> None:
         self.family = family
         self._settings = settings
+        self._made: tuple[_Used | None, tuple[Chain, ...]] = None, ()
 
     @cached_property
     def sets(self) -> tuple[NamedSet, ...]:
@@ -142,25 +147,47 @@ class Layout:
         return {name: {(one,): Entry() for one in found} for name, found in listed.items()}
 
     @cached_property
-    def _fixed(self) -> tuple[Chain, ...]:
-        """The chains that are always there, that which names the layout first."""
-        family, fixed = self.family, _fixed_chains(self._settings, self.family)
+    def _name(self) -> Chain:
+        """The chain that names the layout, whatever of it is in use."""
+        family = self.family
         samples = [
             *(chain for pool in POOLS for chain in (_balancer(family, pool, 1), affinity.lookup(family, pool, 1))),
             affinity.recording(family, 1),
         ]
-        return (_layout(self.sets, (*fixed, *samples)), *fixed)
+        return _layout(self.sets, (*self._fixed(_Used(*_Used._fields)), *samples))
+
+    def _fixed(self, used: "_Used") -> tuple[Chain, ...]:
+        """Return the chains that do not depend on what elements lead to, but on whether there are any."""
+        if self._made[0] != used:
+            self._made = used, _fixed_chains(self._settings, self.family, used)
+        return self._made[1]
 
     def chains(self, verdicts: Collection[str]) -> tuple[Chain, ...]:
-        """Return the chains in reading order, base chains last; of those that come and go those that verdicts lead to.
+        """Return the chains in reading order, base chains last; of those that come and go those that are in use.
 
-        `verdicts` are those of the elements, each once.
+        `verdicts` are those of the elements and the names of sets that are not empty, each once: see `verdicts_of`.
         """
         varying = [
             *(chain for pool in POOLS for chain in _balancers(self.family, pool, verdicts)),
             *(affinity.recording(self.family, seconds) for seconds in affinity.timeouts(verdicts)),
         ]
-        return (*self._fixed[:2], *varying, *self._fixed[2:])
+        first, *others = self._fixed(_Used.of(verdicts))
+        return (self._name, first, *varying, *others)
+
+
+class _Used(NamedTuple):
+    """Which parts of the layout anybody uses; rules of the others would cost every new connection for nothing."""
+
+    affinity: object
+    guards: object
+    external: object
+    node_ports: object
+
+    @classmethod
+    def of(cls, verdicts: Collection[str]) -> "_Used":
+        """Find out from what elements lead to."""
+        remembers = any(True for _ in affinity.timeouts(verdicts))
+        return cls(remembers, *(name in verdicts for name in (GUARDED_IPS, BY_ADDRESS.masquerade, BY_PORT.masquerade)))
 
 
 def chains_of(settings: NodeSettings, family: Family, verdicts: Collection[str]) -> tuple[Chain, ...]:
@@ -203,7 +230,7 @@ def _digest(parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
 
 
-def _fixed_chains(settings: NodeSettings, family: Family) -> tuple[Chain, ...]:
+def _fixed_chains(settings: NodeSettings, family: Family, used: _Used) -> tuple[Chain, ...]:
     ip = NFT_FAMILY[family]
     by_address, by_port = f"{ip} daddr . meta l4proto . th dport", "meta l4proto . th dport"
     node = f"{_node(settings, family)} {by_port}"
@@ -217,22 +244,33 @@ def _fixed_chains(settings: NodeSettings, family: Family) -> tuple[Chain, ...]:
         purpose="finds the Service of a new connection",
     )
     to_services = (Rule.of("jump services", "to Services"),)
-    masquerading = tuple(_masquerading(ip, original_node))
+    remember = affinity.records(family, original_node)
+    recording = Chain(REMEMBER, remember, purpose="records the endpoints of clients that stay")
     return (
         Chain(REJECT, (Rule.of("reject", "port unreachable"),), purpose="tells the client at once"),
         _by_source(settings, family, BY_ADDRESS, by_address),
         _by_source(settings, family, BY_PORT, by_port),
         services,
-        Chain(REMEMBER, affinity.records(family, original_node), purpose="records the endpoints of clients that stay"),
+        *((recording,) if used.affinity else ()),
         Chain(MASQUERADE_ALWAYS, (Rule.of("masquerade fully-random", "whoever it is"),)),
         Chain(MASQUERADE_OWN, (Rule.of("fib saddr type local masquerade fully-random", "this node"),)),
         Chain(MASQUERADE_CLUSTER_IP, tuple(_cluster_ip_masquerading(settings, family))),
-        *_guard_chains(ip, by_address),
+        Chain(
+            MASQUERADING,
+            tuple(_masquerading(settings, family, original_node, used)),
+            purpose="connections to Services: whose answers must come back through this node",
+        ),
+        _unserved(ip, by_address),
+        *(_guard_chains(ip, by_address) if used.guards else ()),
         Chain("nat-prerouting", to_services, Hook("nat", "prerouting", _DNAT)),
         Chain("nat-output", to_services, Hook("nat", "output", _DNAT)),
-        Chain("nat-postrouting", masquerading, Hook("nat", "postrouting", _SNAT)),
-        Chain("nat-input", masquerading[:1], Hook("nat", "input", _SNAT)),
-        *_filter_chains(ip, by_address, node),
+        Chain(
+            "nat-postrouting",
+            (Rule.of(f"ct status dnat goto {MASQUERADING}", "connections to Services"),),
+            Hook("nat", "postrouting", _SNAT),
+        ),
+        *((Chain("nat-input", (_affinity(),), Hook("nat", "input", _SNAT)),) if used.affinity else ()),
+        *_filter_chains(by_address, node),
     )
 
 
@@ -270,17 +308,24 @@ def _by_source(settings: NodeSettings, family: Family, way: Way, key: str) -> Ch
     return Chain(way.by_source, rules, purpose="traffic policy Local")
 
 
-def _masquerading(ip: str, original_node: str) -> Iterator[Rule]:
+def _affinity() -> Rule:
+    return Rule.of(f"ct status dnat jump {REMEMBER}", "affinity")
+
+
+def _masquerading(settings: NodeSettings, family: Family, original_node: str, used: _Used) -> Iterator[Rule]:
+    ip = NFT_FAMILY[family]
     original, port = f"ct original {ip} daddr", "meta l4proto . ct original proto-dst"
-    yield Rule.of(f"ct status dnat jump {REMEMBER}", "affinity")
-    yield Rule.of(f"ct status dnat {ip} saddr . {ip} daddr @{HAIRPIN} masquerade fully-random", "hairpin")
-    yield Rule.of(
-        f"ct status dnat {_TRANSPORT} {original} . {port} vmap @{BY_ADDRESS.masquerade}", "external addresses"
-    )
-    yield Rule.of(f"ct status dnat {original} @{CLUSTER_IPS} goto {MASQUERADE_CLUSTER_IP}", "cluster IPs")
+    if used.affinity:
+        yield Rule.of(f"jump {REMEMBER}", "affinity")
+    yield Rule.of(f"{ip} saddr . {ip} daddr @{HAIRPIN} masquerade fully-random", "hairpin")
+    if used.external:
+        yield Rule.of(f"{_TRANSPORT} {original} . {port} vmap @{BY_ADDRESS.masquerade}", "external addresses")
+    if cluster_ip_masquerade(settings, family) is not Masquerade.NOBODY or used.node_ports:
+        yield Rule.of(f"{original} @{CLUSTER_IPS} goto {MASQUERADE_CLUSTER_IP}", "cluster IPs")
     # Without a list of node addresses, what is no Service address must be one: nft cannot ask the routing table (fib)
     # about the original destination.
-    yield Rule.of(f"ct status dnat {_TRANSPORT} {original_node}{port} vmap @{BY_PORT.masquerade}", "node ports")
+    if used.node_ports:
+        yield Rule.of(f"{_TRANSPORT} {original_node}{port} vmap @{BY_PORT.masquerade}", "node ports")
 
 
 def _cluster_ip_masquerading(settings: NodeSettings, family: Family) -> Iterator[Rule]:
@@ -303,13 +348,22 @@ def _guard_chains(ip: str, by_address: str) -> tuple[Chain, ...]:
     )
 
 
-def _filter_chains(ip: str, by_address: str, node: str) -> tuple[Chain, ...]:
-    rejected = Rule.of(f"ct state new {by_address} vmap @{BY_ADDRESS.rejected}", "Services without endpoints")
-    rejected_nodeports = Rule.of(f"ct state new {node} vmap @{BY_PORT.rejected}", "node ports without endpoints")
-    closed = Rule.of(f"ct state new {ip} daddr @{CLUSTER_IPS} goto {REJECT}", "ports that no Service has")
-    unused = Rule.of(f"ct state new {ip} daddr @{SERVICE_CIDRS} drop", "addresses that no Service has")
+def _unserved(ip: str, by_address: str) -> Chain:
+    """Return the chain for new connections that no Service took."""
+    rules = (
+        Rule.of(f"{by_address} vmap @{BY_ADDRESS.rejected}", "Services without endpoints"),
+        Rule.of(f"{ip} daddr @{CLUSTER_IPS} goto {REJECT}", "ports that no Service has"),
+        Rule.of(f"{ip} daddr @{SERVICE_CIDRS} drop", "addresses that no Service has"),
+    )
+    return Chain(UNSERVED, rules, purpose="connections that no Service took, although it might have")
+
+
+def _filter_chains(by_address: str, node: str) -> tuple[Chain, ...]:
+    to_unserved = Rule.of(f"{_UNTRANSLATED} jump {UNSERVED}", "connections that no Service took")
+    rejected = Rule.of(f"{_UNTRANSLATED} {by_address} vmap @{BY_ADDRESS.rejected}", "Services without endpoints")
+    rejected_nodeports = Rule.of(f"{_UNTRANSLATED} {node} vmap @{BY_PORT.rejected}", "node ports without endpoints")
     return (
         Chain("filter-input", (rejected, rejected_nodeports), Hook("filter", "input", _FILTER)),
-        Chain("filter-forward", (rejected, closed, unused), Hook("filter", "forward", _FILTER)),
-        Chain("filter-output", (rejected, closed, unused), Hook("filter", "output", _FILTER)),
+        Chain("filter-forward", (to_unserved,), Hook("filter", "forward", _FILTER)),
+        Chain("filter-output", (to_unserved,), Hook("filter", "output", _FILTER)),
     )

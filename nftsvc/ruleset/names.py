@@ -25,7 +25,9 @@ REJECT = "reject-connection"
 MASQUERADE_ALWAYS = "masquerade-always"
 MASQUERADE_OWN = "masquerade-own"
 MASQUERADE_CLUSTER_IP = "masquerade-cluster-ip"
+MASQUERADING = "masquerading"
 REMEMBER = "remember"
+UNSERVED = "unserved"
 
 # One endpoint map for each protocol, because nft 1.0.6 cannot add a rule that uses a map it finds in the kernel if that
 # map was declared with `th dport`: "conflicting protocols specified: tcp vs. th".

@@ -77,7 +77,9 @@ class Rule:
 
 VERDICTS = ("accept", "drop", "return", "reject", "masquerade", "dnat", "jump", "goto")
 _QUOTED = re.compile('"[^"]*"')  # the name of an interface, which may be any word
-_WORDS = re.compile(rf"@[\w-]+|(?<=jump )[\w-]+|(?<=goto )[\w-]+|(?<!status )\b(?:{'|'.join(VERDICTS)})\b")
+_WORDS = re.compile(
+    rf"@[\w-]+|(?<=jump )[\w-]+|(?<=goto )[\w-]+|(?<!status )(?<!status ! )\b(?:{'|'.join(VERDICTS)})\b"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -239,6 +239,7 @@ class Journey:
         return {
             "ct state new": True,
             "ct status dnat": self._destination != self._original,
+            "ct status ! dnat": self._destination == self._original,
             "fib saddr type local": self._where.is_local(self._source),
             "fib daddr type local": self._where.is_local(self._destination[0]),
         }[words]

@@ -262,7 +262,7 @@ def _address(words: Words, kind: str, *, interval: bool) -> Value:
 # Statements -----------------------------------------------------------------------------------------------------------
 
 _FIXED: dict[str, Fixed | Verdict] = {
-    **{words: Fixed(words) for words in ("ct state new", "ct status dnat")},
+    **{words: Fixed(words) for words in ("ct state new", "ct status ! dnat", "ct status dnat")},
     **{words: Fixed(words) for words in ("fib saddr type local", "fib daddr type local")},
     "masquerade fully-random": Verdict("masquerade"),
     "drop": Verdict("drop"),

@@ -386,7 +386,7 @@ def test_cluster_ips_whose_other_ports_open_or_close() -> None:
 
 def of_an_older_layout(ruleset: Ruleset) -> Ruleset:
     def aged(chain: Chain) -> Chain:
-        rules = (replace(one, comment=one.comment.replace("layout 2.", "layout 1.")) for one in chain.rules)
+        rules = (replace(one, comment=one.comment.replace("layout 3.", "layout 1.")) for one in chain.rules)
         return replace(chain, rules=tuple(rules))
 
     return Ruleset(
@@ -411,14 +411,14 @@ def test_other_settings_are_no_other_layout() -> None:
 def test_rules_that_somebody_added_are_a_change() -> None:
     made = ruleset_of(web(ONE))
     table = made.tables[Family.IPV4]
-    chains = tuple(replace(one, rules=()) if one.name == "guard-output" else one for one in table.chains)
+    chains = tuple(replace(one, rules=()) if one.name == "filter-output" else one for one in table.chains)
     found = compare_traffic(traffic_of(made), traffic_of(Ruleset({Family.IPV4: replace(table, chains=chains)})))
     assert not found.same
     assert told(found) == [
         "all Services",
-        "  ~ rules of chain guard-output  as usual -> no rule",
+        "  ~ rules of chain filter-output  as usual -> no rule",
         "odd in the new ruleset:",
-        "  IPv4 table: chain guard-output is not as nftsvc makes it: no rule",
+        "  IPv4 table: chain filter-output is not as nftsvc makes it: no rule",
     ]
 
 

@@ -254,19 +254,35 @@ def test_maps_with_expressions_as_keys_are_declared_by_typeof_and_others_by_type
         assert (" : " in one.declaration[0]) == (one.keyword == "map")
 
 
-def test_base_chains_are_where_packets_meet_them() -> None:
-    hooks = {chain.name: chain.hook for chain in make_ruleset(everything()).tables[V4].chains if chain.hook}
-    assert {(hook.type, hook.hook, hook.priority) for hook in hooks.values()} == {
-        ("nat", "prerouting", -100),
-        ("nat", "output", -100),
-        ("nat", "postrouting", 100),
-        ("nat", "input", 100),
-        ("filter", "prerouting", -110),
-        ("filter", "output", -110),
-        ("filter", "input", 0),
-        ("filter", "forward", 0),
-        ("filter", "output", 0),
-    }
+ALWAYS = {
+    ("nat", "prerouting", -100),
+    ("nat", "output", -100),
+    ("nat", "postrouting", 100),
+    ("filter", "input", 0),
+    ("filter", "forward", 0),
+    ("filter", "output", 0),
+}
+STAYS: Raw = {"sessionAffinity": "ClientIP"}
+GUARDED: Raw = {"type": "LoadBalancer", "loadBalancerSourceRanges": ["198.51.100.0/24"]}
+
+
+@pytest.mark.parametrize(
+    ("spec", "more"),
+    [
+        ({}, set()),
+        (STAYS, {("nat", "input", 100)}),
+        (GUARDED, {("filter", "prerouting", -110), ("filter", "output", -110)}),
+    ],
+    ids=["nothing special", "affinity", "source ranges"],
+)
+def test_base_chains_are_where_packets_meet_them_and_only_those_in_use(
+    spec: Raw, more: set[tuple[str, str, int]]
+) -> None:
+    balanced = {"status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.9"}]}}}
+    plan = plan_of({**service("other", ["10.96.0.9"], **spec), **balanced}, endpoint_slice("other", ["10.244.1.1"]))
+    hooks = [chain.hook for chain in make_ruleset(plan).tables[V4].chains if chain.hook]
+    assert {(hook.type, hook.hook, hook.priority) for hook in hooks} == ALWAYS | more
+    assert len(hooks) == len(ALWAYS | more)
 
 
 def test_every_rule_has_a_comment_that_no_other_of_its_chain_has() -> None:

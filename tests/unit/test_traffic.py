@@ -368,12 +368,12 @@ def test_a_rule_that_somebody_added_or_removed_is_told() -> None:
     chains = tuple(
         replace(one, rules=(by_hand, *one.rules)) if one.name == "services" else one
         for one in ruleset.tables[IPV4].chains
-        if one.name != "guard-output"
+        if one.name != "filter-output"
     )
     found = traffic_of(edited(ruleset, nothing, chains=(*chains, Chain("mine", (), Hook("filter", "input", 5)))))
-    assert set(found.nodes[IPV4].rules) == {"services", "guard-output", "mine"}
+    assert set(found.nodes[IPV4].rules) == {"services", "filter-output", "mine"}
     assert [one.partition(": ip")[0] for one in odd(found)] == [
-        "table: chain guard-output is not there",
+        "table: chain filter-output is not there",
         "table: chain mine is not as nftsvc makes it: no rule",
         "table: chain services is not as nftsvc makes it",
     ]
@@ -415,7 +415,7 @@ def test_a_table_of_another_layout_is_read_by_its_elements() -> None:
         Chain(
             one.name,
             tuple(
-                replace(rule, comment=rule.comment.replace("layout 2", "layout 1"), text=rule.text + " counter")
+                replace(rule, comment=rule.comment.replace("layout 3", "layout 1"), text=rule.text + " counter")
                 for rule in one.rules
             ),
             one.hook,
@@ -448,6 +448,8 @@ def test_what_cannot_be_understood_is_told() -> None:
 
     found = traffic_of(edited(made(*web(sessionAffinity="ClientIP")), spoil, flags=("owner", "0x8")))
     assert [one for one in odd(found) if one.startswith("table: ")] == [
+        "table: chain guard-output is not there",
+        "table: chain guard-prerouting is not there",
         "table: not understood: 0x8",
         "table: not understood: affinity-endpoints: 10.96.0.1 . tcp . 80 . 10.244.2.6 . 8080 leads to accept",
         "table: not understood: service-ips: 10.96.0.1 . 80",
