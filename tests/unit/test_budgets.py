@@ -117,7 +117,7 @@ def test_chains_rules_and_sets_are_as_many_for_any_number_of_services() -> None:
             for family, one in tables.items()
         }
 
-    assert objects(FEW) == objects(MANY) == {Family.IPV4: (19, 31, 31), Family.IPV6: (18, 30, 36)}
+    assert objects(FEW) == objects(MANY) == {Family.IPV4: (17, 22, 31), Family.IPV6: (16, 21, 36)}
 
 
 @pytest.mark.parametrize("endpoints", [1, 2, 50])
