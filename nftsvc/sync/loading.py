@@ -4,9 +4,10 @@ In: the ruleset to be filled, and plans as they are made. Out: transactions. Wha
 is always there comes first, then Services by the hundred, and nothing leads to any of it before the base chains come.
 """
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import chain
 
 from nftsvc.changes import compare
@@ -28,6 +29,11 @@ _ELEMENTS_AT_ONCE = 1000
 _UNDER_WAY = 3
 
 
+# Seconds after which the interpreter goes to the thread that has been waiting for it: after each transaction the kernel
+# has nothing to do until then. By default that is 5 ms, about as long as a transaction takes.
+_PATIENCE = 0.0005
+
+
 def load(door: MeteredDoor, renderer: Renderer, wanted: Wanted, updates: Iterator[Replanned], limit: int) -> None:
     """Fill a ruleset that has no base chains yet, and the kernel with it; KernelRefused takes all back."""
     staged = _staged(wanted, updates)
@@ -36,7 +42,8 @@ def load(door: MeteredDoor, renderer: Renderer, wanted: Wanted, updates: Iterato
         begun.append(part)
         if sum(wanted.counts.values()) > limit:
             try:
-                _run(door, _scripts(door, renderer, chain(begun, staged), min(limit, _ELEMENTS_AT_ONCE)))
+                with _switching():
+                    _run(door, _scripts(door, renderer, chain(begun, staged), min(limit, _ELEMENTS_AT_ONCE)))
                 _send(door, renderer, wanted.hook(), limit)
             except KernelError as error:
                 take_back(door, renderer, EMPTY, wanted.families, error)
@@ -44,6 +51,17 @@ def load(door: MeteredDoor, renderer: Renderer, wanted: Wanted, updates: Iterato
             return
     wanted.hook()
     _send(door, renderer, Part(EMPTY, wanted.ruleset), limit)
+
+
+@contextmanager
+def _switching() -> Iterator[None]:
+    """Let threads have the interpreter sooner."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_PATIENCE)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 def _staged(wanted: Wanted, updates: Iterable[Replanned]) -> Iterator[Part]:
