@@ -6,12 +6,10 @@ paths -> sources.manifests -> decode -> State -> settings, plan -> ruleset -> ch
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from nftsvc.changes import ELEMENTS_PER_TRANSACTION, compare
 from nftsvc.errors import InputError, KernelError, Problem, Severity, UsageError
-from nftsvc.explain import Explanation, Packet, explain
-from nftsvc.kernel import elements_per_transaction, load_privately
 from nftsvc.plan import Plan, make_plan
 from nftsvc.render import Renderer
 from nftsvc.ruleset import EMPTY, Ruleset
@@ -19,6 +17,9 @@ from nftsvc.settings import settings_for
 from nftsvc.sources.manifests import Loaded, load
 from nftsvc.state import State
 from nftsvc.values import FAMILIES, Address, Family, Port, Protocol, any_address, quoted
+
+if TYPE_CHECKING:
+    from nftsvc.explain import Explanation
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +66,13 @@ def _place(problem: Problem) -> tuple[str, int, int]:
 
 def explain_packet(
     planned: Planned, source: str, target: str, interface: str | None = None, own: Sequence[str] = ()
-) -> Explanation:
+) -> "Explanation":
     """Say what happens to a packet from `source` (or `node`, this node itself) to `target` (`address:port/protocol`).
 
     `own` are more addresses of the node. UsageError says what is wrong with one of them.
     """
+    from nftsvc.explain import Packet, explain  # noqa: PLC0415 - one command explains
+
     destination, port, protocol = _target(target)
     if source == "node":
         known = planned.plan.settings.addresses.get(destination.family)
@@ -114,6 +117,8 @@ def check_in_kernel(ruleset: Ruleset, renderer: Renderer) -> None:
 
     Raises KernelRefused if the kernel does not take it, and KernelError if it understands something else.
     """
+    from nftsvc.kernel import elements_per_transaction, load_privately  # noqa: PLC0415 - most commands ask no kernel
+
     limit = elements_per_transaction(ELEMENTS_PER_TRANSACTION)
     scripts = renderer.scripts(compare(EMPTY, ruleset).transactions(limit))
     found = load_privately(scripts, tuple(ruleset.tables))

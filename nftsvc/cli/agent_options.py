@@ -1,15 +1,22 @@
 """The options of `nftsvc run`."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nftsvc.agent.log import LogFormat
 from nftsvc.configuration import AgentSettings, Duration
 from nftsvc.configuration.agent import HEALTHZ_PORT, METRICS_PORT
 
 VERIFY = Duration.of(3600)
+
+
+class LogForm(StrEnum):
+    """`--log-format`: the formats of `nftsvc.agent.log`."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 def _span(text: str | Duration) -> Duration:
@@ -137,8 +144,8 @@ MetricsAddress = Annotated[
         help=f"Where /metrics and /statusz are, '' for nowhere. Default: 127.0.0.1:{METRICS_PORT}.",
     ),
 ]
-LogFormatOption = Annotated[
-    LogFormat | None,
+LogFormOption = Annotated[
+    LogForm | None,
     typer.Option(
         "--log-format",
         show_default=False,

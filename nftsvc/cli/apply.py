@@ -6,12 +6,6 @@ import typer
 
 from nftsvc.cli.options import FamilyChoice, FamilyOption, Node, Paths, Settings, Templates, Verbose
 from nftsvc.cli.output import errors_reported, write
-from nftsvc.cli.planning import planned_from
-from nftsvc.kernel import Kernel
-from nftsvc.render import Renderer
-from nftsvc.report.problems import print_line
-from nftsvc.report.summary import change_summary
-from nftsvc.sync import compare_with_kernel, synchronise
 
 
 def apply(
@@ -37,14 +31,20 @@ def apply(
 
     sudo nftsvc apply manifests/ --dry-run
     """
+    from nftsvc.cli.planning import planned_from
+    from nftsvc.kernel import Kernel
+    from nftsvc.render import Renderer
+    from nftsvc.report.summary import change_summary
+    from nftsvc.sync import compare_with_kernel, synchronise
+
     with errors_reported() as err, Kernel() as kernel:
         planned = planned_from(paths, node, family, settings, err, verbose=verbose)
         renderer = Renderer(templates)
         if dry_run:
             found = compare_with_kernel(kernel, planned.plan)
             write(None, "".join(script.text for script in renderer.scripts(found.transactions)))
-            print_line(err, "dry run", change_summary(found.changes, len(found.transactions)), "bold")
+            err.line("dry run", change_summary(found.changes, len(found.transactions)), "bold")
             return
-        with err.status("loading"):
+        with err.waiting("loading"):
             done = synchronise(kernel, planned.plan, renderer)
         typer.echo(f"applied: {change_summary(done.changes, len(done.transactions))}")

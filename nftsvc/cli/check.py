@@ -6,11 +6,7 @@ import typer
 
 from nftsvc.cli.options import FamilyChoice, FamilyOption, Node, Paths, Settings, Templates, Verbose
 from nftsvc.cli.output import errors_reported
-from nftsvc.cli.planning import planned_from
 from nftsvc.errors import InputError
-from nftsvc.pipeline import check_in_kernel
-from nftsvc.render import Renderer
-from nftsvc.ruleset import make_ruleset
 
 
 def check(
@@ -31,10 +27,15 @@ def check(
 
     nftsvc check --strict manifests/ && git push
     """
+    from nftsvc.cli.planning import planned_from
+    from nftsvc.pipeline import check_in_kernel
+    from nftsvc.render import Renderer
+    from nftsvc.ruleset import make_ruleset
+
     with errors_reported() as err:
         planned = planned_from(paths, node, family, settings, err, verbose=verbose)
         if strict and planned.warnings:
             raise InputError(())  # said above, as warnings
-        with err.status("asking the kernel"):
+        with err.waiting("asking the kernel"):
             check_in_kernel(make_ruleset(planned.plan), Renderer(templates))
         typer.echo("ok: the kernel takes this ruleset")

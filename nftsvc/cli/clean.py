@@ -5,11 +5,6 @@ from typing import Annotated
 import typer
 
 from nftsvc.cli.output import errors_reported
-from nftsvc.kernel import Kernel
-from nftsvc.kernel.kubeproxy import find_leftovers, remove_leftovers
-from nftsvc.render import Renderer
-from nftsvc.report.summary import family_names
-from nftsvc.sync import remove
 
 
 def clean(
@@ -27,6 +22,12 @@ def clean(
 
     sudo nftsvc clean --kube-proxy    # after kube-proxy has been stopped
     """
+    from nftsvc.kernel import Kernel
+    from nftsvc.kernel.kubeproxy import find_leftovers, remove_leftovers
+    from nftsvc.render import Renderer
+    from nftsvc.report.summary import family_names
+    from nftsvc.sync import remove
+
     with errors_reported():
         if kube_proxy:
             if not find_leftovers():

@@ -3,10 +3,8 @@
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from nftsvc.cli.output import errors_reported
-from nftsvc.demo import run_demo
 
 
 def demo(
@@ -19,5 +17,9 @@ def demo(
 
     sudo nftsvc demo
     """
+    from rich.console import Console
+
+    from nftsvc.demo import run_demo
+
     with errors_reported():
         run_demo(Console(highlight=False), requests)

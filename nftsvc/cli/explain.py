@@ -1,18 +1,23 @@
 """`nftsvc explain`: what happens to a packet, and why."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from nftsvc.cli.options import FamilyChoice, Node, Output, OutputFormat, Paths, Settings
 from nftsvc.cli.output import errors_reported
-from nftsvc.cli.planning import read_from
 from nftsvc.errors import ExitCode
-from nftsvc.explain import Outcome
-from nftsvc.pipeline import explain_packet
-from nftsvc.report.explanation import explanation_json, print_explanation
-from nftsvc.report.problems import print_line, print_problems
+
+
+class Expected(StrEnum):
+    """`--expect`: the outcomes of `nftsvc.explain`."""
+
+    FORWARD = "forward"
+    REJECT = "reject"
+    DROP = "drop"
+    PASS = "pass"  # noqa: S105 - not a password
+
 
 Source = Annotated[
     str, typer.Option("--from", metavar="ADDRESS", help="Where the packet comes from; `node` is this node itself.")
@@ -39,7 +44,7 @@ LocalAddresses = Annotated[
     ),
 ]
 Expect = Annotated[
-    Outcome | None,
+    Expected | None,
     typer.Option("--expect", help="Exit with 1 if something else happens to the packet.", show_default=False),
 ]
 
@@ -63,14 +68,21 @@ def explain(
 
     nftsvc explain manifests/ --from 198.51.100.7 --to 192.0.2.11:30080 --expect drop
     """
+    from rich.console import Console
+
+    from nftsvc.cli.planning import read_from
+    from nftsvc.explain import Outcome
+    from nftsvc.pipeline import explain_packet
+    from nftsvc.report.explanation import explanation_json, print_explanation
+
     with errors_reported() as err:
         planned = read_from(paths, node, FamilyChoice.DUAL, settings, err)
-        print_problems(err, planned.warnings)
+        err.problems(planned.warnings)
         found = explain_packet(planned, source, target, interface, local or ())
         if output is OutputFormat.JSON:
             typer.echo(explanation_json(found))
         else:
             print_explanation(Console(highlight=False), found)
-        if expect is not None and found.outcome is not expect:
-            print_line(err, "differs", f"{found.outcome}, but {expect} was expected")
+        if expect is not None and found.outcome is not Outcome(expect):
+            err.line("differs", f"{found.outcome}, but {expect} was expected")
             raise typer.Exit(ExitCode.DIFFERS)

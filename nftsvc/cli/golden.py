@@ -3,25 +3,18 @@
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from typer.core import TyperCommand
 
+from nftsvc.cli.commands import EXIT_CODES
 from nftsvc.cli.options import Color, ColorChoice, FamilyChoice, FamilyOption, Node, Paths
-from nftsvc.cli.output import EXIT_CODES, errors_reported, write
+from nftsvc.cli.output import errors_reported, write
 from nftsvc.errors import printable
-from nftsvc.golden import KernelChoice, check_cases, find_cases, new_case, refuse_in_ci, update_cases
-from nftsvc.report.golden import (
-    checked_github,
-    checked_json,
-    checked_junit,
-    checked_markdown,
-    print_checked,
-    print_new_case,
-    print_updated,
-)
+
+if TYPE_CHECKING:
+    from nftsvc.golden import Checked
 
 golden_app = typer.Typer(
     name="golden",
@@ -57,12 +50,12 @@ class GoldenFormat(StrEnum):
     JUNIT = "junit"
 
 
-_PRINTERS = {
-    GoldenFormat.JSON: lambda checked: f"{checked_json(checked)}\n",
-    GoldenFormat.MARKDOWN: checked_markdown,
-    GoldenFormat.GITHUB: checked_github,
-    GoldenFormat.JUNIT: checked_junit,
-}
+class AskKernel(StrEnum):
+    """`--kernel`: the choices of `nftsvc.golden.KernelChoice`."""
+
+    NO = "no"
+    TRY = "try"
+    REQUIRE = "require"
 
 
 class _KernelAlone(TyperCommand):
@@ -74,7 +67,7 @@ class _KernelAlone(TyperCommand):
         return super().parse_args(ctx, [_TRY if one == "--kernel" else one for one in args[:end]] + args[end:])
 
 
-_TRY = f"--kernel={KernelChoice.TRY}"
+_TRY = f"--kernel={AskKernel.TRY}"
 
 Folders = Annotated[
     list[Path] | None,
@@ -96,13 +89,13 @@ Jobs = Annotated[
 def check(
     folders: Folders = None,
     kernel: Annotated[
-        KernelChoice,
+        AskKernel,
         typer.Option(
             "--kernel",
             help="Also have a real kernel load each ruleset in a private network namespace: `try` says so where none is"
             " to be had, `require` fails. --kernel alone: try. A value goes behind a `=`.",
         ),
-    ] = KernelChoice.NO,
+    ] = AskKernel.NO,
     jobs: Jobs = 0,
     output: Annotated[
         GoldenFormat,
@@ -123,15 +116,31 @@ def check(
 
     nftsvc golden check golden/ -o junit > golden.xml
     """
+    from nftsvc.golden import KernelChoice, check_cases, find_cases
+
     with errors_reported():
-        checked = check_cases(find_cases(folders or [Path()]), kernel, jobs)
-        if output is GoldenFormat.TEXT:
-            print_checked(color.console(), checked)
-        else:
-            write(None, _PRINTERS[output](checked))
-            if output is not GoldenFormat.GITHUB:
-                color.console(stderr=True).print(printable(checked.summary), markup=False, soft_wrap=True)
+        checked = check_cases(find_cases(folders or [Path()]), KernelChoice(kernel), jobs)
+        _print(checked, output, color)
     raise typer.Exit(checked.exit_code)
+
+
+def _print(checked: "Checked", output: GoldenFormat, color: ColorChoice) -> None:
+    """Print what was checked; beside what programs read, a word on standard error for people."""
+    from nftsvc.report.golden import checked_github, checked_json, checked_junit, checked_markdown, print_checked
+
+    match output:
+        case GoldenFormat.TEXT:
+            print_checked(color.console(), checked)
+        case GoldenFormat.JSON:
+            write(None, f"{checked_json(checked)}\n")
+        case GoldenFormat.MARKDOWN:
+            write(None, checked_markdown(checked))
+        case GoldenFormat.GITHUB:
+            write(None, checked_github(checked))
+        case GoldenFormat.JUNIT:
+            write(None, checked_junit(checked))
+    if output not in (GoldenFormat.TEXT, GoldenFormat.GITHUB):
+        color.console(stderr=True).print(printable(checked.summary), markup=False, soft_wrap=True)
 
 
 @golden_app.command(epilog=EXIT_CODES)
@@ -146,6 +155,9 @@ def update(folders: Folders = None, jobs: Jobs = 0, color: Color = ColorChoice.A
 
     nftsvc golden update golden/ && git diff golden/
     """
+    from nftsvc.golden import find_cases, refuse_in_ci, update_cases
+    from nftsvc.report.golden import print_updated
+
     with errors_reported():
         refuse_in_ci()
         updated = update_cases(find_cases(folders or [Path()], new=bool(folders)), jobs)
@@ -169,6 +181,11 @@ def new(
 
     kubectl get services,endpointslices,nodes -A -o json | nftsvc golden new golden/cluster - --node node-a
     """
+    from rich.console import Console
+
+    from nftsvc.golden import new_case
+    from nftsvc.report.golden import print_new_case
+
     with errors_reported():
         names = [str(source) for source in sources]
         stdin = sys.stdin.buffer if "-" in names and sys.stdin is not None else None

@@ -2,13 +2,28 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from nftsvc.settings import SETTING_NAMES
-from nftsvc.values import FAMILIES, Family
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from nftsvc.values import Family
+
+# Those of a NodeConfiguration; a test holds them to `nftsvc.settings`, which takes longer to import than help may.
+SETTING_NAMES = (
+    "addresses",
+    "zone",
+    "podCIDRs",
+    "clusterCIDRs",
+    "detectLocalMode",
+    "bridgeInterface",
+    "interfaceNamePrefix",
+    "masqueradeAll",
+    "nodePortAddresses",
+    "serviceCIDRs",
+)
 
 
 class FamilyChoice(StrEnum):
@@ -19,8 +34,10 @@ class FamilyChoice(StrEnum):
     DUAL = "dual"
 
     @property
-    def families(self) -> tuple[Family, ...]:
+    def families(self) -> tuple["Family", ...]:
         """The IP families that are meant."""
+        from nftsvc.values import FAMILIES
+
         return tuple(family for family in FAMILIES if self in (FamilyChoice.DUAL, family.lower()))
 
 
@@ -93,8 +110,10 @@ class ColorChoice(StrEnum):
     ALWAYS = "always"
     NEVER = "never"
 
-    def console(self, *, stderr: bool = False) -> Console:
+    def console(self, *, stderr: bool = False) -> "Console":
         """Return standard output or standard error in the colours asked for; `auto` heeds terminals and NO_COLOR."""
+        from rich.console import Console
+
         match self:
             case ColorChoice.ALWAYS:
                 return Console(stderr=stderr, highlight=False, force_terminal=True, no_color=False)

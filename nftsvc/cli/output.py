@@ -1,19 +1,22 @@
 """Text to standard output or to a file, and errors to standard error with their exit code."""
 
+import os
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
 
-from nftsvc.errors import InputError, NftsvcError, UsageError
-from nftsvc.report.problems import print_line, print_problems
+from nftsvc.errors import InputError, NftsvcError, Problem, UsageError, printable
 
-EXIT_CODES = """Exit codes: 0 fine - 1 differs - 2 wrong usage - 3 bad input - 4 the kernel refused or cannot be used -
-5 the cluster cannot be reached - 70 a bug in nftsvc"""
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_LIKE_A_TERMINAL = ("FORCE_COLOR", "TTY_COMPATIBLE")  # for which `rich` takes what is none for one
 
 
 def write(output: Path | None, text: str) -> None:
@@ -46,17 +49,54 @@ def _replace(path: Path, text: str) -> None:
             raise
 
 
+class Messages:
+    """Standard error, for people; `rich` takes long to import and comes with the first word that may be in colour."""
+
+    @cached_property
+    def console(self) -> "Console":
+        """The console for what has colours."""
+        from rich.console import Console
+
+        return Console(stderr=True, highlight=False, emoji=False)
+
+    def say(self, text: str) -> None:
+        """Print a line without any."""
+        typer.echo(text, err=True)
+
+    def problems(self, problems: Sequence[Problem]) -> None:
+        """Print a line for each problem."""
+        if problems:
+            from nftsvc.report.problems import print_problems
+
+            print_problems(self.console, problems)
+
+    def line(self, label: str, text: str, style: str = "bold red") -> None:
+        """Print `label: text`."""
+        from nftsvc.report.problems import print_line
+
+        print_line(self.console, label, text, style)
+
+    def waiting(self, what: str) -> AbstractContextManager[object]:
+        """Say what is being done, as long as it takes, where somebody may be looking."""
+        seen = sys.stderr is not None and sys.stderr.isatty()
+        if not (seen or any(os.environ.get(name) for name in _LIKE_A_TERMINAL)):
+            return nullcontext()
+        from rich.text import Text
+
+        return self.console.status(Text(printable(what)))
+
+
 @contextmanager
-def errors_reported() -> Iterator[Console]:
+def errors_reported() -> Iterator[Messages]:
     """Turn what goes wrong into messages on standard error and the documented exit code."""
-    err = Console(stderr=True, highlight=False)
+    err = Messages()
     try:
         yield err
     except InputError as error:
-        print_problems(err, error.problems)
+        err.problems(error.problems)
         raise typer.Exit(error.exit_code) from error
     except NftsvcError as error:
-        print_line(err, "error", str(error))
+        err.line("error", str(error))
         raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt:
         raise typer.Exit(130) from None

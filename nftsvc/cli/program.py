@@ -1,105 +1,107 @@
-"""The program: its commands by name, each in a module of its own, which is imported when it is wanted."""
+"""The program: its commands by name, each in a module of its own, which is imported when it is wanted.
+
+So are `typer` and `rich`: the page that `nftsvc --help` prints needs only one of them.
+"""
 
 import gc
+import os
 import sys
-import traceback
-from collections.abc import Iterable, Sequence
-from importlib import import_module
-from typing import Annotated, NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-import typer
+from nftsvc.cli.commands import COMMANDS, EXIT_CODES, HELP, Command
 
-from nftsvc import __version__
-from nftsvc.cli.output import EXIT_CODES
-from nftsvc.errors import ExitCode
+if TYPE_CHECKING:
+    from typer import Typer
 
-_OFFLINE, _CI, _NODE, _MORE = "Anywhere (no root, no cluster)", "For CI", "On a node (root)", "More"
+_COMPLETE = "_NFTSVC_COMPLETE"
+_TYPED = ("COMP_WORDS", "_TYPER_COMPLETE_ARGS")  # what the shells' scripts put the line in that is to be completed
 
 
-class Command(NamedTuple):
-    """A command, or a group of commands: where it is, and under which heading `--help` lists it."""
+def make_app(names: Collection[str] = COMMANDS.keys()) -> "Typer":
+    """Return the program with these commands; of the others it knows what they are called and what they do."""
+    import typer
 
-    module: str
-    name: str
-    panel: str
+    from nftsvc.cli.root import root
 
-    def add_to(self, app: typer.Typer) -> None:
-        """Import it."""
-        found = getattr(import_module(f"nftsvc.cli.{self.module}"), self.name)
-        if isinstance(found, typer.Typer):
-            app.add_typer(found, rich_help_panel=self.panel)
-        else:
-            app.command(epilog=EXIT_CODES, rich_help_panel=self.panel)(found)
-
-
-COMMANDS = {
-    "render": Command("render", "render", _OFFLINE),
-    "check": Command("check", "check", _OFFLINE),
-    "explain": Command("explain", "explain", _OFFLINE),
-    "diff": Command("diff", "diff", _CI),
-    "lint": Command("lint", "lint", _CI),
-    "golden": Command("golden", "golden_app", _CI),
-    "run": Command("run", "run", _NODE),
-    "apply": Command("apply", "apply", _NODE),
-    "clean": Command("clean", "clean", _NODE),
-    "demo": Command("demo", "demo", _MORE),
-    "config": Command("config", "config_app", _MORE),
-}
-
-
-def make_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
-    """Return the program with some of its commands."""
     app = typer.Typer(
         name="nftsvc",
-        help="""Kubernetes Services as an nftables ruleset: render it, check it, run it.
-
-        Reads Services with their EndpointSlices, Endpoints or Pods from manifests (YAML, JSON, what kubectl prints) or
-        from a cluster and makes one forwarding table of them, with a constant number of chains and rules.
-
-        nftsvc render manifests/             # print the ruleset: no root, no cluster
-
-        nftsvc diff main/ branch/            # what a change does to traffic
-
-        sudo nftsvc run --manifests DIR      # keep this machine in step with a folder, or with a cluster""",
+        help=HELP,
         epilog=EXIT_CODES,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode="markdown",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback()(_root)
-    for name in names:
-        COMMANDS[name].add_to(app)
+    app.callback()(root)
+    for name, command in COMMANDS.items():
+        if name in names:
+            _add(app, command)
+        else:
+            _mention(app, name, command)
     return app
 
 
-def wanted(arguments: Sequence[str]) -> Iterable[str]:
-    """Return the names of the commands that these arguments (without the program) can be about."""
-    first = arguments[0] if arguments else ""
-    return (first,) if first in COMMANDS else () if first == "--version" else COMMANDS
+def _add(app: "Typer", command: Command) -> None:
+    """Import a command."""
+    from importlib import import_module
+
+    found = getattr(import_module(f"nftsvc.cli.{command.module}"), command.name)
+    if command.is_group:
+        app.add_typer(found, rich_help_panel=command.panel)
+    else:
+        app.command(epilog=EXIT_CODES, rich_help_panel=command.panel)(found)
+
+
+def _mention(app: "Typer", name: str, command: Command) -> None:
+    """Say that there is a command, for help, completion and whoever mistypes another one."""
+    import typer
+
+    if command.is_group:
+        app.add_typer(typer.Typer(), name=name, help=command.summary, rich_help_panel=command.panel)
+    else:
+        app.command(name, help=command.summary, rich_help_panel=command.panel)(_not_imported)
+
+
+def _not_imported() -> None:
+    raise RuntimeError("this command was only mentioned")
+
+
+def wanted(arguments: Sequence[str], environment: Mapping[str, str]) -> set[str]:
+    """Return the names of the commands that these arguments (without the program) can be about.
+
+    A shell that completes a line has that in the environment, quoted in any way.
+    """
+    line = " ".join(environment.get(name, "") for name in _TYPED) if environment.get(_COMPLETE) else ""
+    named = next((one for one in arguments if one in COMMANDS), "")
+    return {name for name in COMMANDS if name == named or name in line}
 
 
 def main() -> None:
     """Run the command line; an error that nobody foresaw has an exit code of its own."""
-    if sys.argv[1:2] != ["run"]:
+    arguments = sys.argv[1:]
+    if arguments[:1] != ["run"]:
         gc.disable()  # a command ends soon; looking through a large input again and again takes longer than the rest
     try:
-        make_app(wanted(sys.argv[1:]))()
+        if arguments in ([], ["-h"], ["--help"]) and not os.environ.get(_COMPLETE):
+            _show_front_page(failing=not arguments)
+        make_app(wanted(arguments, os.environ))()
     except Exception:  # noqa: BLE001 - told apart from every documented outcome
-        traceback.print_exc()
-        sys.exit(ExitCode.BUG)
+        _report_bug()
 
 
-def _version(value: bool) -> None:  # noqa: FBT001 - typer's callback
-    if value:
-        typer.echo(f"nftsvc {__version__}")
-        raise typer.Exit
+def _show_front_page(*, failing: bool) -> None:
+    from nftsvc.cli.front_page import print_front_page
+    from nftsvc.errors import ExitCode
+
+    print_front_page()
+    sys.exit(ExitCode.USAGE if failing else ExitCode.FINE)
 
 
-def _root(
-    *,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
-) -> None:
-    pass
+def _report_bug() -> None:
+    import traceback
+
+    from nftsvc.errors import ExitCode
+
+    traceback.print_exc()
+    sys.exit(ExitCode.BUG)

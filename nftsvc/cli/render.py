@@ -7,9 +7,6 @@ import typer
 
 from nftsvc.cli.options import FamilyChoice, FamilyOption, Node, Paths, Settings, Templates, Verbose
 from nftsvc.cli.output import errors_reported, write
-from nftsvc.cli.planning import planned_from
-from nftsvc.render import Renderer
-from nftsvc.ruleset import make_ruleset
 
 
 def render(
@@ -35,6 +32,10 @@ def render(
 
     nftsvc render web.yaml --family ipv4 -o web.nft
     """
+    from nftsvc.cli.planning import planned_from
+    from nftsvc.render import Renderer
+    from nftsvc.ruleset import make_ruleset
+
     with errors_reported() as err:
         planned = planned_from(paths, node, family, settings, err, verbose=verbose)
         write(output, Renderer(templates).ruleset(make_ruleset(planned.plan)))

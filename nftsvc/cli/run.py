@@ -1,14 +1,9 @@
 """The command `nftsvc run`: the node agent."""
 
-import asyncio
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
-from rich.console import Console
-
-from nftsvc.agent.log import LogFormat, configure
 from nftsvc.agent.options import ClusterAccess, Options, Pace
 from nftsvc.cli.agent_options import (
     VERIFY,
@@ -16,7 +11,8 @@ from nftsvc.cli.agent_options import (
     HealthzAddress,
     Kubeconfig,
     KubeContext,
-    LogFormatOption,
+    LogForm,
+    LogFormOption,
     Manifests,
     MetricsAddress,
     MinSyncPeriod,
@@ -29,13 +25,11 @@ from nftsvc.cli.agent_options import (
     WithEndpoints,
 )
 from nftsvc.cli.options import FamilyChoice, FamilyOption, Settings, Templates
-from nftsvc.cli.output import errors_reported
+from nftsvc.cli.output import Messages, errors_reported
 from nftsvc.configuration import AgentSettings, Duration, Listen
 from nftsvc.configuration.agent import HEALTHZ_PORT, METRICS_PORT
 from nftsvc.configuration.readers import listen
 from nftsvc.errors import UsageError
-from nftsvc.report.problems import print_problems
-from nftsvc.sources.configuration import load_configuration
 
 
 def run(
@@ -52,7 +46,7 @@ def run(
     verify_period: VerifyPeriod = VERIFY,
     healthz_bind_address: HealthzAddress = None,
     metrics_bind_address: MetricsAddress = None,
-    log_format: LogFormatOption = None,
+    log_format: LogFormOption = None,
     templates: Templates = None,
     *,
     endpoints: WithEndpoints = False,
@@ -91,19 +85,25 @@ def run(
 
 
 def _run(options: Options) -> None:
-    from nftsvc.agent.start import run_agent  # noqa: PLC0415 - the agent's libraries take long to import
+    import asyncio
+    from datetime import UTC, datetime
+
+    from nftsvc.agent.start import run_agent
 
     asyncio.run(run_agent(options, lambda: datetime.now(UTC).timestamp()))
 
 
-def _told(config: Path | None, err: Console, log_format: LogFormat | None, verbose: int) -> AgentSettings:
+def _told(config: Path | None, err: Messages, log_format: LogForm | None, verbose: int) -> AgentSettings:
     """Return what the configuration says, and log as it says; fields that nobody knows are named on standard error."""
+    from nftsvc.agent.log import LogFormat, configure
+    from nftsvc.sources.configuration import load_configuration
+
     told = AgentSettings()
     if config is not None:
         loaded = load_configuration(config, sys.stdin.buffer if sys.stdin is not None else None)
-        print_problems(err, loaded.configuration.problems)
+        err.problems(loaded.configuration.problems)
         told = loaded.configuration.settings or told
-    configure(log_format or LogFormat(told.log.format), max(verbose, told.log.verbosity))
+    configure(LogFormat(log_format or told.log.format), max(verbose, told.log.verbosity))
     return told
 
 

@@ -6,7 +6,6 @@ from functools import cache
 
 from nftsvc.errors import FeatureMissing, KernelError, KernelUnavailable
 from nftsvc.golden.case import renderer
-from nftsvc.kernel import load_privately
 from nftsvc.pipeline import check_in_kernel
 from nftsvc.ruleset import Ruleset
 
@@ -33,6 +32,8 @@ TAKEN = Verdict()
 @cache
 def why_unavailable() -> str:
     """Return why no kernel can be asked on this machine, "" if one can; tried once in a process."""
+    from nftsvc.kernel import load_privately  # noqa: PLC0415 - most checks ask no kernel
+
     try:
         load_privately((), ())
     except KernelError as error:

@@ -2,28 +2,30 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from nftsvc.changes import Changes
 from nftsvc.pipeline import Planned
 from nftsvc.plan import Plan, PortPlan
-from nftsvc.report.problems import print_problems
 from nftsvc.state import ServiceKey
 from nftsvc.values import Family, authority
 
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
-def print_input_summary(console: Console, planned: Planned, *, verbose: bool) -> None:
-    """Say what was read, and what was left aside; `verbose` names it."""
-    loaded, plan = planned.loaded, planned.plan
-    print_problems(console, planned.warnings)
+
+def input_summary(plan: Plan) -> str:
+    """Say in one line what was read."""
     node = f" for node {plan.settings.name}" if plan.settings.name else ""
     served = {port.service for port in plan.ports}
     endpoints = {(one.address, one.port) for port in plan.ports for one in (*port.cluster, *port.local)}
-    summary = f"{_count(len(served), 'Service')}, {_count(len(endpoints), 'endpoint')}{node}"
-    console.print(summary, markup=False, highlight=False, soft_wrap=True)
+    return f"{_count(len(served), 'Service')}, {_count(len(endpoints), 'endpoint')}{node}"
+
+
+def print_skipped(console: "Console", planned: Planned, *, verbose: bool) -> None:
+    """Say what was left aside; `verbose` names it."""
+    loaded, plan = planned.loaded, planned.plan
     others = sum(loaded.skipped.values())
     if others and not verbose:
         console.print(f"skipped {_count(others, 'object')} of other kinds (-v names them)", highlight=False)
@@ -50,8 +52,11 @@ def change_summary(changes: Changes, transactions: int) -> str:
     )
 
 
-def service_table(plan: Plan) -> Table:
+def service_table(plan: Plan) -> "Table":
     """Return the Services of a plan, in the columns `kubectl get services` has, with their endpoints."""
+    from rich.table import Table  # noqa: PLC0415 - most commands print none
+    from rich.text import Text  # noqa: PLC0415
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("SERVICE", "PROTOCOL", "ADDRESS", "NODE PORT", "ENDPOINTS"):
         table.add_column(column, overflow="fold")
@@ -76,8 +81,11 @@ def _row(ports: Sequence[PortPlan]) -> tuple[str, ...]:
     )
 
 
-def bars(counts: Sequence[tuple[str, int]], width: int = 40) -> Table:
+def bars(counts: Sequence[tuple[str, int]], width: int = 40) -> "Table":
     """Return counts as horizontal bars, the largest `width` characters wide."""
+    from rich.table import Table  # noqa: PLC0415 - most commands print none
+    from rich.text import Text  # noqa: PLC0415
+
     most = max((count for _, count in counts), default=0)
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, count in counts:

@@ -15,7 +15,6 @@ from typing import BinaryIO
 
 from nftsvc.changes import Transaction, compare
 from nftsvc.errors import InputError, Origin, Problem, UsageError
-from nftsvc.kernel import Kernel
 from nftsvc.objects import Service
 from nftsvc.pipeline import plan_from_manifests
 from nftsvc.plan import Plan
@@ -130,6 +129,8 @@ def read_sides(
 
 def _read(source: Source, asked: Asked, stdin: BinaryIO | None = None) -> Side:
     if source.live:
+        from nftsvc.kernel import Kernel  # noqa: PLC0415 - most comparisons ask no kernel
+
         with Kernel() as kernel:
             found = kernel.read(asked.families)
         return Side(source, traffic_of(found), found)

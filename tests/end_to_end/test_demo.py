@@ -22,6 +22,7 @@ RUNNING = f"requests: {FROM_POD_4}"
 
 AS_NOBODY = """
 import contextlib, io, os
+import nftsvc.demo
 from nftsvc.cli import make_app
 
 app = make_app()

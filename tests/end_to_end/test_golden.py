@@ -85,7 +85,7 @@ def test_bad_case_exits_with_3_and_the_others_are_checked(repository: Path) -> N
         (("empty",), "empty: no golden case in there"),
         (("--kernel=perhaps",), "'perhaps' is not one of"),
         (("-o", "xml"), "'xml' is not one of"),
-        (("--jobs=-1",), "greater than or equal to"),
+        (("--jobs=-1",), "'--jobs'"),
     ],
 )
 def test_wrong_usage_exits_with_2(repository: Path, arguments: tuple[str, ...], complaint: str) -> None:

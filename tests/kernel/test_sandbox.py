@@ -25,7 +25,7 @@ DROP = """
 import contextlib, ctypes, encodings.ascii, encodings.latin_1, io, json, os, sys
 from nftsvc.cli import make_app
 from nftsvc.changes import ELEMENTS_PER_TRANSACTION, compare
-from nftsvc.kernel import elements_per_transaction, sandbox
+from nftsvc.kernel import elements_per_transaction, kubeproxy, sandbox
 from nftsvc.render import Renderer
 from nftsvc.ruleset import EMPTY, NFT_FAMILY, make_ruleset
 from tests.support.builders import plan_of
