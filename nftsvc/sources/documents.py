@@ -26,7 +26,7 @@ MOST_LEVELS = 100
 _MOST_NODES_PER_CHARACTER = 10
 
 _TOO_DEEP = f"nested deeper than {MOST_LEVELS} levels"
-_DEEP_LINE = re.compile(rf"^ {{{MOST_LEVELS},}}|(?:[-?:] +){{{MOST_LEVELS},}}", re.MULTILINE)
+_DEEP_LINE = re.compile(rf"^ {{{MOST_LEVELS},}}|(?:[-?:] +){{{MOST_LEVELS},}}")
 
 # YAML 1.1 as Kubernetes' parser reads it: no base 60, in which 1:30 would be 90.
 _NUMBERS = {
@@ -140,7 +140,9 @@ def _size(document: object, known: dict[int, int]) -> int:
 
 def _may_be_deep(text: str) -> bool:
     """Tell, at little cost, whether YAML text might nest so deeply that libyaml crashes the process."""
-    return text.count("[") + text.count("{") > MOST_LEVELS or _DEEP_LINE.search(text) is not None
+    if text.count("[") + text.count("{") > MOST_LEVELS:
+        return True
+    return any(len(line) >= MOST_LEVELS and _DEEP_LINE.search(line) is not None for line in text.split("\n"))
 
 
 def _deep_document(text: str) -> int | None:
