@@ -44,7 +44,7 @@ def test_command_line_is_one_that_the_program_takes() -> None:
     assert options == ["--manifests", "/etc/nftsvc/manifests", "$NFTSVC_OPTIONS"]
     command: Any = typer.main.get_command(app)
     context = command.commands["run"].make_context("run", options[:-1], resilient_parsing=True)
-    assert context.params["manifests"] == Path("/etc/nftsvc/manifests")
+    assert Path(context.params["manifests"]) == Path("/etc/nftsvc/manifests")
     assert setting("ConfigurationDirectory") == "nftsvc/manifests"
     assert setting("EnvironmentFile").startswith("-")
 
