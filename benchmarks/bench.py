@@ -12,6 +12,7 @@ from benchmarks.plan import Plan
 from benchmarks.results import Measurement, Results
 
 _LEAST_PATIENCE = 2.0
+_MOST_PATIENCE = 150.0
 
 
 @dataclass
@@ -34,8 +35,8 @@ class Bench:
 
     @property
     def patience(self) -> float:
-        """How many seconds something that has begun may take."""
-        return max(self.left, _LEAST_PATIENCE)
+        """How many seconds something that has begun may take: not all that is left for the others."""
+        return max(min(self.left, _MOST_PATIENCE), _LEAST_PATIENCE)
 
     def say(self, text: str) -> None:
         """Tell how far it has come."""
