@@ -10,8 +10,9 @@ from typing import Self
 
 from benchmarks.cluster import TARGET_PORT
 from nftsvc.kernel.netlink import DATAGRAM, NETFILTER, inside, messages
+from nftsvc.kernel.notifications import NFTABLES
 
-_NFTABLES, _NEW_ELEMENT = 10, 12
+_NEW_ELEMENT = 12
 _NOTIFICATIONS = 7  # the multicast group of nf_tables
 _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
 _SO_RCVBUFFORCE = 33
@@ -56,7 +57,7 @@ class Appearances:
                 continue
             now = time.monotonic()
             for message in messages(data):
-                if message.kind == _NFTABLES << 8 | _NEW_ELEMENT:
+                if message.kind == NFTABLES << 8 | _NEW_ELEMENT:
                     for address in _endpoints(message.body):
                         if address in self._addresses:
                             self.seen.setdefault(address, now)

@@ -36,7 +36,7 @@ class Ends(AbstractSet[End]):
         return iter({(one.address, int(one.port)) for part in self._listed for one in part})
 
     def __len__(self) -> int:
-        return len(self._listed[0]) if len(self._listed) == 1 else sum(1 for _ in self)
+        return sum(1 for _ in self)
 
     def __bool__(self) -> bool:
         return any(self._listed)

@@ -85,12 +85,13 @@ class Planner:
     def _networks_too_wide(self) -> Iterator[Problem]:
         """Yield a warning for each service network that holds an endpoint or the node: packets to these are dropped."""
         for family, networks in self.settings.service_cidrs.items():
+            node = self.settings.addresses.get(family)
+            endpoints = self._endpoints(family)
             for network in networks:
-                node = self.settings.addresses.get(family)
                 if node is not None and network.covers(node):
                     held = f"this node's address {node}"
                 else:
-                    endpoint = min(filter(network.covers, self._endpoints(family)), key=address_order, default=None)
+                    endpoint = min(filter(network.covers, endpoints), key=address_order, default=None)
                     held = f"the endpoint {endpoint}" if endpoint is not None else ""
                 if held:
                     message = f"the service network {network} holds {held}: packets to it are dropped"

@@ -13,6 +13,7 @@ from nftsvc.ruleset.elements import (
     FoundSlots,
     cut_comment,
     elements_of,
+    on_node,
     shared_key,
     verdicts_of,
 )
@@ -72,13 +73,7 @@ def _table(plan: Plan, family: Family, current: Table | None, before: Table | No
     settings = plan.settings
     layout = Layout(settings, family)
     elements = elements_of(plan.ports, family, FoundSlots(current).order)
-    own = {
-        one.address
-        for port in plan.ports
-        if port.family == family
-        for one in (*port.cluster, *port.local)
-        if one.on_node
-    }
+    own = [address for where, address in on_node(plan.ports) if where == family]
     elements[HAIRPIN] = {shared_key(HAIRPIN, one): NOTHING for one in own}
     elements[CLUSTER_IPS] = {shared_key(CLUSTER_IPS, one): NOTHING for one in plan.cluster_ips if one.family == family}
     elements.update(layout.networks)

@@ -30,7 +30,7 @@ from nftsvc.ruleset.names import (
 )
 from nftsvc.ruleset.objects import Entry, Key, Table
 from nftsvc.slots import assign
-from nftsvc.values import Family
+from nftsvc.values import Address, Family
 
 # nft 1.0.6 takes 128 bytes of comment and refuses 129.
 COMMENT_BYTES = 128
@@ -64,18 +64,22 @@ def shared_of(services: Iterable[ServicePlan]) -> dict[Family, list[tuple[str, s
     """
     found: dict[Family, list[tuple[str, str]]] = defaultdict(list)
     for service in services:
-        local = {
-            (port.family, one.address)
-            for port in service.ports
-            for endpoints in (port.cluster, port.local)
-            for one in endpoints
-            if one.on_node
-        }
-        for family, address in local:
+        for family, address in on_node(service.ports):
             found[family].append((HAIRPIN, address))
         for address in dict.fromkeys(service.cluster_ips):
             found[address.family].append((CLUSTER_IPS, address))
     return found
+
+
+def on_node(ports: Iterable[PortPlan]) -> set[tuple[Family, Address]]:
+    """Return the endpoints that run, or may run, on this node, each once."""
+    return {
+        (port.family, one.address)
+        for port in ports
+        for endpoints in (port.cluster, port.local)
+        for one in endpoints
+        if one.on_node
+    }
 
 
 def shared_key(name: str, address: str) -> Key:
@@ -99,11 +103,6 @@ def verdicts_of(elements: Mapping[str, Mapping[Key, Entry]]) -> Iterator[str]:
 
 _LEADING = tuple(name for way in WAYS for name in (way.verdicts, way.inside, way.outside, way.affinity))
 _LOOKED_FOR = (GUARDED_IPS, *(way.masquerade for way in WAYS))
-
-
-def canonical(_name: str, _frontend: Key, wanted: Sequence[Key]) -> Sequence[Key]:
-    """Give slots in the order of the addresses: an Order for who has none yet."""
-    return wanted
 
 
 class FoundSlots:
@@ -166,12 +165,18 @@ def way_of(frontend: Frontend) -> Way:
     return BY_PORT if frontend.kind is FrontendKind.NODE_PORT else BY_ADDRESS
 
 
+def verdict_key(port: PortPlan, frontend: Frontend) -> Key:
+    """Return what maps of verdicts know a frontend by."""
+    protocol = port.protocol.lower()
+    return (protocol, frontend.port) if frontend.address is None else (frontend.address, protocol, frontend.port)
+
+
 def _add_frontend(elements: Elements, port: PortPlan, frontend: Frontend, ends: _Ends, order: Order) -> None:
     """Add one way in: its verdicts, its endpoints in their slots, and what else must know of it."""
     road = _road(port.protocol, frontend.kind is FrontendKind.NODE_PORT)
     way = road.way
-    head: Key = () if frontend.address is None else (frontend.address,)
-    where = _Where((*head, road.protocol, frontend.port), (*head, frontend.port), cut_comment(port.name))
+    key = verdict_key(port, frontend)
+    where = _Where(key, (*key[:-2], key[-1]), cut_comment(port.name))
     outside = inside = ends.cluster
     if frontend.local_policy:
         outside = ends.local

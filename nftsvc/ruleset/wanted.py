@@ -17,10 +17,10 @@ from nftsvc.ruleset.elements import (
     NOTHING,
     Elements,
     FoundSlots,
-    canonical,
     elements_of,
     shared_key,
     shared_of,
+    verdict_key,
     verdicts_of,
     way_of,
 )
@@ -78,7 +78,7 @@ class Wanted:
     @property
     def layout(self) -> str:
         """The layout of the tables."""
-        return next((table.chains[0].rules[0].comment for table in self._tables.values()), "")
+        return next((table.frame().layout for table in self._tables.values()), "")
 
     @property
     def counts(self) -> dict[Family, int]:
@@ -231,8 +231,7 @@ class _Table:
         for port in self._ports:
             if port.family == family and not port.affinity:
                 for one in port.frontends:
-                    key = (one.address, port.protocol.lower(), one.port) if one.address is not None else ()
-                    elements[way_of(one).verdicts][key or (port.protocol.lower(), one.port)] = NOTHING
+                    elements[way_of(one).verdicts][verdict_key(port, one)] = NOTHING
         return elements
 
     def change(self, old: _Side, new: _Side, found: FoundSlots) -> tuple[Table, Table]:
@@ -264,8 +263,7 @@ class _Table:
         return _ports_of(self._plans.values())
 
     def _elements(self, ports: Iterable[PortPlan]) -> Elements:
-        order = _Slots(self._slots).as_kept if self._slots else canonical
-        return elements_of(ports, self._layout.family, order)
+        return elements_of(ports, self._layout.family, _Slots(self._slots).as_kept)
 
     def _share(
         self, gone: Sequence[tuple[str, str]], come: Sequence[tuple[str, str]], held: Elements, wanted: Elements

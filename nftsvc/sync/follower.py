@@ -24,7 +24,7 @@ from nftsvc.sync.account import Account
 from nftsvc.sync.debt import Debt
 from nftsvc.sync.loading import SERVICES_AT_ONCE, load
 from nftsvc.sync.meter import MeteredDoor
-from nftsvc.sync.once import Door, Pass, send
+from nftsvc.sync.once import Door
 from nftsvc.sync.passes import PassKind, Progress, Suspicion
 from nftsvc.values import Family
 
@@ -244,15 +244,8 @@ class Follower:
         assert self._planner is not None  # noqa: S101
         return self._door.read_sets(dict.fromkeys(self._planner.settings.families, AFFINITY_MAPS))
 
-    def _send(self, part: Part) -> None:
-        self._send_changes(part, compare(*part))
-
-    def _send_changes(self, part: Part, changes: Changes) -> None:
-        assert self._planner is not None  # noqa: S101
-        if changes:
-            done = Pass(part.before, part.after, changes, changes.transactions(self._limit))
-            self._door.count(changes)
-            send(self._door, self._renderer, done, self._planner.settings.families, self._limit)
+    def _send(self, part: Part, changes: Changes | None = None) -> None:
+        self._door.send(self._renderer, part, self._limit, changes)
 
     def _repair(self, names: Mapping[Family, frozenset[str]]) -> None:
         """Put some sets right: compare them with what the kernel has in them."""
@@ -290,7 +283,8 @@ class Follower:
                 self._wanted = None
                 if not afresh:
                     deque(counted, maxlen=0)
-                self._make_anew(planner, counted if afresh else None)
+                made = counted if afresh else iter((Replanned((), tuple(planner.plans.values())),))
+                self._make_anew(planner, made)
         finally:
             deque(counted, maxlen=0)  # whatever goes wrong, the plans are those of the state
         return self._counted_services
@@ -310,19 +304,14 @@ class Follower:
         if not self._door.remembers:
             self._debt.changed(gone, come)
 
-    def _make_anew(self, planner: Planner, updates: Iterator[Replanned] | None) -> None:
-        """Bring the kernel from whatever it has to what the plans come to, endpoints in the slots that it has.
-
-        The plans are in `updates`, still to be made, or else in the planner.
-        """
+    def _make_anew(self, planner: Planner, updates: Iterator[Replanned]) -> None:
+        """Bring the kernel from whatever it has to what the plans come to, endpoints in the slots that it has."""
         families = planner.settings.families
         try:
             found = self._door.read(families)
         except KernelRefused:
             self._door.preflight(families)  # it knows what a kernel lacks that cannot even list
             raise
-        if updates is None:
-            updates = iter((Replanned((), tuple(planner.plans.values())),))
         differs = True
         if found.tables:
             wanted = Wanted(planner.settings, found, [one for part in updates for one in part.new])
@@ -356,7 +345,7 @@ class Follower:
             self._door.preflight(wanted.families)
         if owing:
             self._debt.remade(part, self.plans.values())
-        self._send_changes(part, changes)
+        self._send(part, changes)
         if part.records_in_doubt:
             self._send(wanted.without_stale_records(part.after, part, self._records()))
         return True

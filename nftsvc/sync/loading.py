@@ -16,7 +16,7 @@ from nftsvc.plan import Replanned
 from nftsvc.render import Renderer, Script
 from nftsvc.ruleset import EMPTY, Part, Wanted
 from nftsvc.sync.meter import MeteredDoor
-from nftsvc.sync.once import Pass, send, take_back
+from nftsvc.sync.once import take_back
 
 # Planned in such parts, so that the kernel takes one while the next is made.
 SERVICES_AT_ONCE = 200
@@ -44,13 +44,13 @@ def load(door: MeteredDoor, renderer: Renderer, wanted: Wanted, updates: Iterato
             try:
                 with _switching():
                     _run(door, _scripts(door, renderer, chain(begun, staged), min(limit, _ELEMENTS_AT_ONCE)))
-                _send(door, renderer, wanted.hook(), limit)
+                door.send(renderer, wanted.hook(), limit)
             except KernelError as error:
                 take_back(door, renderer, EMPTY, wanted.families, error)
                 raise
             return
     wanted.hook()
-    _send(door, renderer, Part(EMPTY, wanted.ruleset), limit)
+    door.send(renderer, Part(EMPTY, wanted.ruleset), limit)
 
 
 @contextmanager
@@ -95,9 +95,3 @@ def _run(door: MeteredDoor, scripts: Iterator[Script]) -> None:
         for wait in under_way:
             with suppress(KernelError):
                 wait()
-
-
-def _send(door: MeteredDoor, renderer: Renderer, part: Part, limit: int) -> None:
-    changes = compare(*part)
-    door.count(changes)
-    send(door, renderer, Pass(*part, changes, changes.transactions(limit)), tuple(part.after.tables), limit)

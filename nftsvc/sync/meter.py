@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Collection, Mapping
 
-from nftsvc.changes import Changes
-from nftsvc.render import Script
-from nftsvc.ruleset import Ruleset
-from nftsvc.sync.once import Door
+from nftsvc.changes import Changes, compare
+from nftsvc.render import Renderer, Script
+from nftsvc.ruleset import Part, Ruleset
+from nftsvc.sync.once import Door, Pass, send
 from nftsvc.values import FAMILIES, Family
 
 
@@ -27,6 +27,13 @@ class MeteredDoor:
         """Count the elements of changes."""
         self.added += changes.added
         self.removed += changes.removed
+
+    def send(self, renderer: Renderer, part: Part, limit: int, changes: Changes | None = None) -> None:
+        """Send what leads from one side of a part to the other: its `changes`, where they are known already."""
+        changes = compare(*part) if changes is None else changes
+        if changes:
+            self.count(changes)
+            send(self, renderer, Pass(*part, changes, changes.transactions(limit)), tuple(part.after.tables), limit)
 
     def begin(self, script: Script) -> Callable[[], None]:
         """See Door."""
