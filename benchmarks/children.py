@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,10 +43,13 @@ def child(
     def start() -> "subprocess.Popen[bytes]":
         return subprocess.Popen(command, cwd=ROOT, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True)
 
-    process = start() if namespace is None else namespace.call(start)
+    starter = ThreadPoolExecutor(1)  # what is being started when this is interrupted is ended, too
+    starting = starter.submit(start if namespace is None else partial(namespace.call, start))
+    starter.shutdown(wait=False)
     try:
-        yield process
+        yield starting.result()
     finally:
+        process = starting.result()
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()

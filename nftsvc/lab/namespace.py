@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -76,7 +77,7 @@ def namespaces(*names: str) -> Iterator[tuple[Namespace, ...]]:
     made = tuple(Namespace(name) for name in names)
     try:
         for one in made:
-            ip("netns", "add", one.name)
+            _netns("add", one.name)
             one.configure("link set lo up")
         yield made
     finally:
@@ -87,10 +88,16 @@ def namespaces(*names: str) -> Iterator[tuple[Namespace, ...]]:
 
 def _delete(name: str) -> KernelUnavailable | None:
     try:
-        ip("netns", "delete", name)
+        _netns("delete", name)
     except KernelUnavailable as error:
         return error
     return None
+
+
+def _netns(*arguments: str) -> None:
+    """Run `ip netns` to its end, on a thread of its own: an interrupt here would leave it running, to succeed later."""
+    with ThreadPoolExecutor(1) as worker:
+        worker.submit(ip, "netns", *arguments).result()
 
 
 def require_tools() -> None:
