@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import msgspec
+
 from nftsvc.ruleset import (
     BY_ADDRESS,
     CLUSTER_IPS,
@@ -88,7 +90,7 @@ class DeleteSet:
     set: NamedSet
 
 
-class ElementChange(NamedTuple):
+class ElementChange(msgspec.Struct, frozen=True, gc=False):
     """One key of a set: what it leads to before and after (None: not there), and the Service it serves ("": many)."""
 
     key: Key

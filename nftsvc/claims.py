@@ -6,13 +6,14 @@ the whole transaction.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from nftsvc.state import ServiceKey
 from nftsvc.values import Address, Family
 
 
-class Claim(NamedTuple):
+class Claim(msgspec.Struct, frozen=True, gc=False):
     """An address and port, or (address None) a node port; each IP family is on its own."""
 
     family: Family
@@ -21,7 +22,7 @@ class Claim(NamedTuple):
     port: int
 
 
-class Claimant(NamedTuple):
+class Claimant(msgspec.Struct, frozen=True, order=True, gc=False):
     """A Service; sorts the older one first. One that the API server has not created yet is the youngest."""
 
     uncreated: bool

@@ -82,7 +82,7 @@ def stale_frontends(
     found: Ruleset | None = None,
     owed: Iterable[TrackedFrontend] = (),
 ) -> tuple[TrackedFrontend, ...]:
-    """Return the frontends that had no endpoint before, and those of UDP that one has left; sorted.
+    """Return the frontends that had no endpoint before, and those of UDP that one has left, each once.
 
     `found` is what the kernel had where nobody remembers the plans that it was made from. `owed` are frontends that
     were returned earlier and have not been looked at yet: they are among the result, with the endpoints of now.
@@ -90,7 +90,7 @@ def stale_frontends(
     before = _serving(old) if found is None else {**_listed(found), **_serving(old)}
     after = _serving(new)
     stale = {one.target: one.endpoints for one in owed}
-    for target in before.keys() | after.keys():
+    for target in {**before, **after}:
         was, becomes = before.get(target, _NONE), after.get(target, _NONE)
         left = target.protocol == UDP and _left(was, becomes)
         if target in stale or left or bool(becomes) > bool(was):
@@ -106,7 +106,7 @@ def _left(was: Endpoints, becomes: Endpoints) -> bool:
 def remade_frontends(
     found: Ruleset, wanted: Ruleset, plans: Iterable[ServicePlan], owed: Iterable[TrackedFrontend] = ()
 ) -> tuple[TrackedFrontend, ...]:
-    """Return the frontends with endpoints that clients did not get to by what was found in the kernel; sorted.
+    """Return the frontends with endpoints that clients did not get to by what was found in the kernel, each once.
 
     `owed` is as for `stale_frontends`. Where rules differ that is all frontends of the family, else those of which an
     element does that leads to endpoints.
@@ -132,7 +132,7 @@ def remade_frontends(
 def served_frontends(
     old: Iterable[ServicePlan], new: Iterable[ServicePlan], before: Iterable[TrackedFrontend] = ()
 ) -> tuple[TrackedFrontend, ...]:
-    """Return all UDP frontends of Services that change, with the endpoints of now; and those told `before`, sorted.
+    """Return all UDP frontends of Services that change, with the endpoints of now; and those told `before`, each once.
 
     Whoever is looking through flows goes by them: a flow to an endpoint that has come since is not stale.
     """
@@ -141,11 +141,7 @@ def served_frontends(
 
 
 def _tracked(found: Mapping[Target, Endpoints]) -> tuple[TrackedFrontend, ...]:
-    return tuple(TrackedFrontend(*target, found[target]) for target in sorted(found, key=_order))
-
-
-def _order(target: Target) -> tuple[str, str, str, int]:
-    return (target.family, target.protocol, target.address or "", target.port)
+    return tuple([TrackedFrontend(*target, endpoints) for target, endpoints in found.items()])
 
 
 def _serving(

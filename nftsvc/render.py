@@ -5,13 +5,13 @@ key, value or comment with a character that nft gives a meaning to raises ValueE
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.resources import files
 from itertools import takewhile
 from pathlib import Path
+from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -56,23 +56,54 @@ class _Gate:
         return texts
 
 
+# What may be in an element's key, in what it leads to, in a comment.
 _LOWER, _UPPER, _DIGITS = "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "0123456789"
-_key = _Gate(r"[0-9a-z.: ]+(/[0-9]{1,3})?", f"{_DIGITS}{_LOWER}.: ", "key")
-_value = _Gate(r"[0-9a-z.: -]+", f"{_DIGITS}{_LOWER}.: -", "value")
-_comment = _Gate(r"[0-9A-Za-z.:/~ -]*", f"{_DIGITS}{_UPPER}{_LOWER}.:/~ -", "comment")
+KEY = _Gate(r"[0-9a-z.: ]+(/[0-9]{1,3})?", f"{_DIGITS}{_LOWER}.: ", "key")
+VALUE = _Gate(r"[0-9a-z.: -]+", f"{_DIGITS}{_LOWER}.: -", "value")
+COMMENT = _Gate(r"[0-9A-Za-z.:/~ -]*", f"{_DIGITS}{_UPPER}{_LOWER}.:/~ -", "comment")
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
-    """nft commands that make one transaction, and which operation each part of the text was made from."""
+class _Written(NamedTuple):
+    """nft commands, and which operation each part of them, from some line on, was made from."""
 
     text: str
     parts: tuple[tuple[int, Operation], ...]
 
+
+class Script:
+    """One transaction: its operations, and the nft commands that say the same, written when they are first asked for.
+
+    `verbatim` are commands that need not say the same, as those of a user's templates: they are to be run as they are.
+    """
+
+    def __init__(self, operations: Transaction, write: Callable[[Transaction], _Written], *, verbatim: bool) -> None:
+        self.operations = operations
+        self.verbatim = verbatim
+        self._write = write
+
+    @classmethod
+    def of_text(cls, text: str, parts: tuple[tuple[int, Operation], ...] = ()) -> "Script":
+        """Return commands to be run as they are; `parts` says which operation is meant from some line on."""
+        return cls(tuple(operation for _, operation in parts), lambda _: _Written(text, parts), verbatim=True)
+
+    @property
+    def text(self) -> str:
+        """The commands."""
+        return self._written.text
+
+    @property
+    def parts(self) -> tuple[tuple[int, Operation], ...]:
+        """The line that the text of each operation begins in, from 1."""
+        return self._written.parts
+
     def source(self, line: int) -> str:
         """Say what a line (from 1) was made from: `Service shop/web`, `chain services`; "" where that is not known."""
-        before = list(takewhile(lambda part: part[0] <= line, self.parts))
+        before = list(takewhile(lambda part: part[0] <= line, self._written.parts))
         return _source(before[-1][1], line - before[-1][0]) if before else ""
+
+    @cached_property
+    def _written(self) -> _Written:
+        return self._write(self.operations)
 
 
 def _source(operation: Operation, offset: int) -> str:
@@ -107,7 +138,7 @@ class Renderer:
             keep_trailing_newline=True,
         )
         self._environment.filters.update(
-            comment=_comment.one,
+            comment=COMMENT.one,
             elements=_elements,
             keys=_keys,
             nft=NFT_FAMILY.__getitem__,
@@ -121,7 +152,13 @@ class Renderer:
             return self._environment.get_template("ruleset.nft.j2").render(tables=tables)
 
     def script(self, transaction: Transaction) -> Script:
-        """Return the commands of one transaction."""
+        """Return one transaction as a script. UsageError if a user's templates cannot write it."""
+        script = Script(transaction, self._commands, verbatim=self._templates is not None)
+        if script.verbatim:
+            script.text  # noqa: B018 - so that what is wrong with them is said here
+        return script
+
+    def _commands(self, transaction: Transaction) -> _Written:
         macros = self._macros
         lines, texts, parts = 1, [], []
         for operation in transaction:
@@ -130,7 +167,7 @@ class Renderer:
             parts.append((lines, operation))
             texts.append(text)
             lines += text.count("\n")
-        return Script("".join(texts), tuple(parts))
+        return _Written("".join(texts), tuple(parts))
 
     @cached_property
     def _macros(self) -> object:
@@ -155,19 +192,19 @@ class Renderer:
 def _elements(entries: Iterable[tuple[Key, Entry]], is_map: str, tabs: int = 1) -> str:
     """Write elements, a line each; a filter rather than a macro, because there are so many."""
     listed = entries if isinstance(entries, list) else list(entries)
-    lines = _key.all([_joined(key) for key, _ in listed])
+    lines = KEY.all([_joined(key) for key, _ in listed])
     if any(entry.comment for _, entry in listed):
-        comments = _comment.all([entry.comment for _, entry in listed])
+        comments = COMMENT.all([entry.comment for _, entry in listed])
         lines = [f'{line} comment "{said}"' if said else line for line, said in zip(lines, comments, strict=True)]
     if is_map:
-        values = _value.all([_joined(entry.value) for _, entry in listed])
+        values = VALUE.all([_joined(entry.value) for _, entry in listed])
         lines = [f"{line} : {value}" for line, value in zip(lines, values, strict=True)]
     return _lines(lines, tabs)
 
 
 def _keys(entries: Iterable[tuple[Key, Entry]], tabs: int = 1) -> str:
     """Write the keys of elements, a line each."""
-    return _lines(_key.all([_joined(key) for key, _ in entries]), tabs)
+    return _lines(KEY.all([_joined(key) for key, _ in entries]), tabs)
 
 
 def _lines(lines: list[str], tabs: int) -> str:

@@ -5,7 +5,7 @@ counters, which nobody should wait for; where asked to, they live in another net
 are ever listed.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +16,9 @@ from nftsvc.kernel import tables
 from nftsvc.kernel.context import Context, Refusal
 from nftsvc.kernel.monitor import Monitor
 from nftsvc.kernel.namespaces import enter
+from nftsvc.kernel.netlink import NETFILTER, Malformed, Request, Socket
 from nftsvc.kernel.preflight import missing_feature
+from nftsvc.kernel.writing import element_requests, run_transaction, size_of
 from nftsvc.render import Script
 from nftsvc.ruleset import NFT_FAMILY, Key, Ruleset
 from nftsvc.values import FAMILIES, Family
@@ -61,6 +63,7 @@ class Kernel:
     def __init__(self, namespace: Path | None = None) -> None:
         self._worker = _Worker(namespace, "nftables")
         self._counter = _Worker(namespace, "counters")
+        self._socket: Socket | None = None  # of the worker's thread
 
     def __enter__(self) -> Self:
         """Use the kernel for a while."""
@@ -76,6 +79,7 @@ class Kernel:
         """End the worker threads; what is in the kernel stays."""
         self._worker.close()
         self._counter.close()
+        self._close_socket()
 
     def read(self, families: Iterable[Family] = FAMILIES) -> Ruleset:
         """Return nftsvc's tables as the kernel has them; a family without one is not in the result."""
@@ -93,12 +97,16 @@ class Kernel:
         """
         return self._counter.do(lambda _: tables.counters(names))
 
-    def begin(self, script: Script) -> Callable[[], None]:
-        """Begin to run one transaction and return what waits for its end.
+    def begin(self, script: Script) -> Callable[[], int]:
+        """Begin to run one transaction and return what waits for its end, and returns the bytes that were sent.
 
         It takes effect as a whole or, with KernelRefused, not at all. The error names the object that was refused.
         """
-        return self._worker.begin(lambda context: _run(context, script)).result
+        requests = None if script.verbatim else element_requests(script.operations)
+        if requests is not None:
+            return self._worker.begin(lambda context: self._send(context, requests, script)).result
+        text = script.text  # written here, while the worker is busy with the transaction before
+        return self._worker.begin(lambda context: _run(context, text, script)).result
 
     def run(self, script: Script) -> None:
         """Run one transaction to its end; raises what `begin` does."""
@@ -113,6 +121,22 @@ class Kernel:
         wanted = tuple(NFT_FAMILY[family] for family in families)
         self._worker.do(lambda context: missing_feature(context, families=wanted))
 
+    def _send(self, context: Context, requests: Sequence[Request], script: Script) -> int:
+        """Send messages and return their size; where they are refused nft is asked, which can say what is wrong."""
+        try:
+            if self._socket is None:
+                self._socket = Socket(NETFILTER)
+            run_transaction(self._socket, requests)
+        except (OSError, Malformed):
+            self._close_socket()
+            return _run(context, script.text, script)
+        return size_of(requests)
+
+    def _close_socket(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
     def identify(self, monitor: Monitor) -> None:
         """Let a monitor learn which transactions are this one's. KernelError if it cannot.
 
@@ -122,8 +146,10 @@ class Kernel:
         self._worker.do(lambda context: monitor.introduce(context.run))
 
 
-def _run(context: Context, script: Script) -> None:
+def _run(context: Context, text: str, script: Script) -> int:
+    """Run nft commands and return their size."""
     try:
-        context.run(script.text)
+        context.run(text)
     except Refusal as refusal:
         raise KernelRefused(refusal.reason, refusal.line, script.source(refusal.number)) from refusal
+    return len(text)

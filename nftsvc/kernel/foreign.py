@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from nftsvc.kernel.netlink import (
-    ACK,
     NETFILTER,
     Message,
     Request,
@@ -21,12 +20,12 @@ from nftsvc.kernel.netlink import (
     text,
 )
 from nftsvc.kernel.notifications import NFTABLES
+from nftsvc.kernel.writing import run_transaction
 from nftsvc.values import Family
 
 _GET_TABLE, _DELETE_TABLE = NFTABLES << 8 | 1, NFTABLES << 8 | 2
 _GET_CHAIN, _DELETE_CHAIN = NFTABLES << 8 | 4, NFTABLES << 8 | 5
 _GET_RULE, _DELETE_RULE = NFTABLES << 8 | 7, NFTABLES << 8 | 8
-_BEGIN, _END = 16, 17
 _HEADER = 4  # struct nfgenmsg
 
 _TABLE = 1  # in every message
@@ -122,8 +121,5 @@ def commit(requests: Sequence[Request]) -> None:
     """Run requests as one transaction: all of them or, with OSError, none."""
     if not requests:
         return
-    # The last one's answer comes after every refusal, and one answer for each would not fit the socket's buffer.
-    *first, last = requests
-    ends = [Request(kind, netfilter_header(None, NFTABLES), 0) for kind in (_BEGIN, _END)]
     with Socket(NETFILTER) as asked:
-        asked.request(ends[0], *first, last._replace(flags=ACK), ends[1])
+        run_transaction(asked, requests)

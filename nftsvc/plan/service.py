@@ -1,7 +1,8 @@
 """One Service: what it claims, and what the node must do for it once it is known whose the claims are."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+
+import msgspec
 
 from nftsvc.claims import Claim, Claimant, Claims
 from nftsvc.endpoints import Place, Usable, usable
@@ -25,7 +26,7 @@ _FIELDS = {
 }
 
 
-class Wish(NamedTuple):
+class Wish(msgspec.Struct, frozen=True, gc=False):
     """A Service port in one family and the frontends it would have; `position` is its place in `spec.ports`."""
 
     position: int
@@ -56,7 +57,7 @@ def claimant(key: ServiceKey, service: Service | None) -> Claimant:
     return Claimant(created is None, created or "", key)
 
 
-class Wishes(NamedTuple):
+class Wishes(msgspec.Struct, frozen=True, gc=False):
     """What a Service wants of the node: its cluster IPs that the node serves, and its ports there."""
 
     addresses: tuple[Address, ...] = ()

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+
+import msgspec
 
 from nftsvc.values import Family
 
@@ -17,7 +18,7 @@ DYNAMIC_SIZE = 1_048_576
 Key = tuple[str | int, ...]
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """What a key of a map leads to: the parts of the value (empty in a set), and the element's comment."""
 
     value: Key = ()

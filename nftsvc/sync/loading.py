@@ -83,7 +83,7 @@ def _run(door: MeteredDoor, scripts: Iterator[Script]) -> None:
 
     So some are run after one that is refused. Nothing comes of that: all is taken back, and packets never got there.
     """
-    under_way: deque[Callable[[], None]] = deque()
+    under_way: deque[Callable[[], int]] = deque()
     try:
         for script in scripts:
             under_way.append(door.begin(script))

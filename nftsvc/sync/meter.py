@@ -35,12 +35,18 @@ class MeteredDoor:
             self.count(changes)
             send(self, renderer, Pass(*part, changes, changes.transactions(limit)), tuple(part.after.tables), limit)
 
-    def begin(self, script: Script) -> Callable[[], None]:
+    def begin(self, script: Script) -> Callable[[], int]:
         """See Door."""
         self.transactions += 1
-        self.operations += len(script.parts)
-        self.bytes += len(script.text)
-        return self.door.begin(script)
+        self.operations += len(script.operations)
+        wait = self.door.begin(script)
+
+        def ended() -> int:
+            size = wait()
+            self.bytes += size
+            return size
+
+        return ended
 
     def present(self) -> tuple[Family, ...]:
         """See Door."""

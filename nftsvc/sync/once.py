@@ -38,8 +38,11 @@ class Door(Protocol):
         """Return some sets and maps of nftsvc's tables; what is not there is not in the result."""
         ...
 
-    def begin(self, script: Script) -> Callable[[], None]:
-        """Begin to run one transaction and return what waits for its end; both may raise KernelError."""
+    def begin(self, script: Script) -> Callable[[], int]:
+        """Begin to run one transaction and return what waits for its end and says how many bytes that took.
+
+        Both may raise KernelError.
+        """
         ...
 
     def preflight(self, families: tuple[Family, ...] = FAMILIES) -> None:
@@ -126,7 +129,7 @@ def _run(door: Door, scripts: Iterable[Script]) -> Iterator[Script]:
 
     While the kernel is busy with one the next is written.
     """
-    before: tuple[Script, Callable[[], None]] | None = None
+    before: tuple[Script, Callable[[], int]] | None = None
     try:
         for script in scripts:
             if before is not None:

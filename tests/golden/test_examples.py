@@ -164,7 +164,7 @@ def test_kernel_takes_the_golden_text_and_has_it(case: Case, kernel: Kernel, nam
 
 @every_good_case
 def test_what_the_kernel_lists_loads_again(case: Case, kernel: Kernel, namespace: Namespace) -> None:
-    kernel.run(Script(RENDERER.ruleset(case.ruleset()), ()))
+    kernel.run(Script.of_text(RENDERER.ruleset(case.ruleset())))
     listing = nft(namespace, "list", "ruleset")
     remove(kernel, RENDERER)
     nft(namespace, "-f", "-", text=listing)

@@ -251,7 +251,7 @@ def test_refused_first_load_leaves_nothing_behind(kernel: Kernel, tmp_path: Path
 def test_refused_rule_is_blamed_on_its_chain(kernel: Kernel) -> None:
     (script,) = RENDERER.scripts(compare(EMPTY, make_ruleset(plan())).transactions())
     with pytest.raises(KernelRefused, match=r"chain tcp-lb-3: .*syntax error"):
-        kernel.run(Script(script.text.replace("mod 3", "mod mod"), script.parts))
+        kernel.run(Script.of_text(script.text.replace("mod 3", "mod mod"), script.parts))
 
 
 def test_refused_existing_key_is_blamed_on_its_service(kernel: Kernel) -> None:
@@ -267,7 +267,7 @@ def test_refused_existing_key_is_blamed_on_its_service(kernel: Kernel) -> None:
     doubled = script.text.replace("delete element ip nftsvc service-ips {\n\t10.96.0.8 . tcp . 80\n}\n", "\n\n\n")
     assert doubled != script.text
     with pytest.raises(KernelRefused, match=r"^Service shop/s-7: .*File exists"):
-        kernel.run(Script(doubled, script.parts))
+        kernel.run(Script.of_text(doubled, script.parts))
 
 
 def test_dry_run_writes_nothing(kernel: Kernel) -> None:
@@ -321,7 +321,7 @@ def test_check_touches_nothing_outside(kernel: Kernel, empty_namespace: Namespac
 
 def test_private_kernel_can_say_no() -> None:
     (script,) = RENDERER.scripts(compare(EMPTY, make_ruleset(plan())).transactions())
-    bad = Script(script.text.replace("goto tcp-lb-3", "goto nowhere"), script.parts)
+    bad = Script.of_text(script.text.replace("goto tcp-lb-3", "goto nowhere"), script.parts)
     with pytest.raises(KernelRefused, match=r"^Service shop/web: .*No such file or directory"):
         load_privately([bad], (Family.IPV4,))
 
@@ -367,7 +367,7 @@ def test_set_that_somebody_adds_goes_and_nothing_else_does(kernel: Kernel) -> No
     synchronise(kernel, plan(2), RENDERER)
     made = kernel.read()
     kernel.run(
-        Script(
+        Script.of_text(
             "add set ip nftsvc junk { type ipv4_addr; }\n"
             "add element ip nftsvc junk { 192.0.2.9 }\n"
             "add map ip nftsvc junk-map { type ipv4_addr : verdict; }\n",

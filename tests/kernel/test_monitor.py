@@ -87,7 +87,7 @@ def same_process(reported: int, pid: int) -> bool:
 @pytest.fixture
 def watched(kernel: Kernel, empty_namespace: Namespace) -> Iterator[Monitor]:
     """A monitor that knows the kernel, with tables of ours in place."""
-    kernel.run(Script(TABLES, ()))
+    kernel.run(Script.of_text(TABLES))
     with Monitor(empty_namespace.path) as monitor:
         kernel.identify(monitor)
         yield monitor
@@ -98,7 +98,7 @@ def elements(first: int, count: int) -> Script:
     """A transaction that adds to the set `many`, which it makes if need be."""
     numbers = range(first, first + count)
     listed = ",\n".join(f"10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}" for n in numbers)
-    return Script(
+    return Script.of_text(
         f"add set ip nftsvc many {{ type ipv4_addr; }}\nadd element ip nftsvc many {{\n{listed}\n}}\n",
         (),
     )
@@ -115,7 +115,7 @@ def test_own_load_of_a_hundred_thousand_elements_yields_nothing(watched: Monitor
 
 def test_own_messages_stay_in_the_kernel(kernel: Kernel, empty_namespace: Namespace) -> None:
     """A buffer that takes a hundredth of a load is enough for it, because only its last message arrives."""
-    kernel.run(Script(TABLES, ()))
+    kernel.run(Script.of_text(TABLES))
     with Monitor(empty_namespace.path, buffer=16384) as monitor:
         kernel.identify(monitor)
         kernel.run(elements(0, 20_000))
@@ -125,7 +125,7 @@ def test_own_messages_stay_in_the_kernel(kernel: Kernel, empty_namespace: Namesp
 def test_whoever_was_not_introduced_is_somebody_else(kernel: Kernel, empty_namespace: Namespace) -> None:
     with Monitor(empty_namespace.path) as monitor:
         assert not monitor.introduced
-        kernel.run(Script(TABLES, ()))
+        kernel.run(Script.of_text(TABLES))
         assert [one.families for one in seen(monitor)] == [frozenset(FAMILIES)]
 
 
@@ -149,8 +149,8 @@ def test_own_transactions_are_known_after_libnftables_has_opened_its_socket_agai
     watched: Monitor, kernel: Kernel
 ) -> None:
     with pytest.raises(KernelRefused):
-        kernel.run(Script("add element ip nftsvc nowhere { 192.0.2.9 }\n", ()))
-    kernel.run(Script("add element ip nftsvc hairpin { 192.0.2.9 }\n", ()))
+        kernel.run(Script.of_text("add element ip nftsvc nowhere { 192.0.2.9 }\n"))
+    kernel.run(Script.of_text("add element ip nftsvc hairpin { 192.0.2.9 }\n"))
     kernel.run(elements(0, 5_000))
     assert seen(watched) == []
 
@@ -160,12 +160,12 @@ def test_the_kernel_that_was_introduced_last_is_ours(
 ) -> None:
     with Kernel(empty_namespace.path) as second:
         second.identify(watched)
-        second.run(Script("add element ip nftsvc hairpin { 192.0.2.9 }\n", ()))
+        second.run(Script.of_text("add element ip nftsvc hairpin { 192.0.2.9 }\n"))
         assert seen(watched) == []
-        kernel.run(Script("delete element ip nftsvc hairpin { 192.0.2.9 }\n", ()))
+        kernel.run(Script.of_text("delete element ip nftsvc hairpin { 192.0.2.9 }\n"))
         assert [one.what for one in seen(watched)] == ["removed 1 element of hairpin"]
         kernel.identify(watched)
-        kernel.run(Script("delete element ip nftsvc hairpin { 192.0.2.1 }\n", ()))
+        kernel.run(Script.of_text("delete element ip nftsvc hairpin { 192.0.2.1 }\n"))
         assert seen(watched) == []
 
 
@@ -180,11 +180,11 @@ assert os.getpid() == 1
 namespace = Path(sys.argv[1])
 with Kernel(namespace) as kernel, Monitor(namespace) as monitor:
     kernel.identify(monitor)
-    kernel.run(Script(sys.stdin.read(), ()))
+    kernel.run(Script.of_text(sys.stdin.read()))
     assert not monitor.read()
     assert not select.select([monitor], [], [], 0)[0]
     with Kernel(namespace) as other:
-        other.run(Script("delete table ip nftsvc\\n", ()))
+        other.run(Script.of_text("delete table ip nftsvc\\n"))
     (found,) = monitor.read()
     assert found.what == "deleted table ip nftsvc", found
     assert found.pid > 1, found
@@ -305,7 +305,7 @@ def test_what_packets_write_and_time_takes_away_is_no_change(
     watched: Monitor, kernel: Kernel, empty_namespace: Namespace
 ) -> None:
     kernel.run(
-        Script(
+        Script.of_text(
             "add set ip nftsvc affinity { type inet_service; size 100; flags dynamic, timeout; timeout 1s; }\n"
             "add chain ip nftsvc out { type filter hook output priority 0; }\n"
             "add rule ip nftsvc out update @affinity { udp dport } counter\n",
@@ -325,7 +325,7 @@ def test_what_packets_write_and_time_takes_away_is_no_change(
 
 
 def test_lost_notifications_are_told_and_survived(kernel: Kernel, empty_namespace: Namespace) -> None:
-    kernel.run(Script(TABLES, ()))
+    kernel.run(Script.of_text(TABLES))
     with Monitor(empty_namespace.path, buffer=4096) as monitor:
         kernel.identify(monitor)
         nft(empty_namespace, elements(0, 5_000).text)
@@ -349,7 +349,7 @@ def delete_table(port: int, table: str) -> None:
 def test_whoever_gets_the_port_of_our_closed_socket_does_not_pass_for_us(
     kernel: Kernel, empty_namespace: Namespace
 ) -> None:
-    kernel.run(Script(TABLES, ()))
+    kernel.run(Script.of_text(TABLES))
     with Monitor(empty_namespace.path) as monitor, AllNotifications(empty_namespace) as everything:
 
         def introduced() -> int:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import product
 from random import Random
 
+import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -182,7 +183,7 @@ def edited(ruleset: Ruleset, choices: Iterable[tuple[int, int]]) -> Ruleset:
             listed = dict(table.elements[name])
             entry, values = listed.pop(key), _leads(name, ruleset.tables[family])
             if where % (len(values) + 1):
-                listed[key] = entry._replace(value=values[where % (len(values) + 1) - 1])
+                listed[key] = msgspec.structs.replace(entry, value=values[where % (len(values) + 1) - 1])
             tables[family] = replace(table, elements={**table.elements, name: listed})
     return Ruleset(tables)
 

@@ -41,20 +41,20 @@ class ModelDoor:
             }
         )
 
-    def begin(self, script: Script) -> Callable[[], None]:
+    def begin(self, script: Script) -> Callable[[], int]:
         source = self.refuse(script)
         if source is not None:
             raise KernelRefused(self.reason, "", source)
         tried = Model(self.model.ruleset())
         try:
-            tried.run([tuple(operation for _, operation in script.parts)])
+            tried.run([script.operations])
         except (AssertionError, KeyError) as error:
             if not self.meddled:
                 raise
             raise KernelRefused(str(error)) from error
         self.model = tried
         self.scripts.append(script)
-        return lambda: None
+        return lambda: len(script.text)
 
     def preflight(self, families: tuple[Family, ...] = FAMILIES) -> None:
         pass

@@ -78,7 +78,7 @@ class World:
 
     def load(self, text: str) -> None:
         """Run nft commands in the node, as one transaction."""
-        self.kernel.run(Script(text, ()))
+        self.kernel.run(Script.of_text(text))
 
     def clear(self) -> None:
         """Remove nftsvc's tables and forget all connections."""

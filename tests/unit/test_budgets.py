@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from nftsvc.changes import AddElements, DeleteElements
 from nftsvc.events import Event, Put
-from nftsvc.render import Renderer
+from nftsvc.kernel.writing import element_requests, size_of
+from nftsvc.render import Renderer, Script
 from nftsvc.ruleset import EMPTY, Ruleset
 from nftsvc.sync import Follower, Progress
 from nftsvc.values import Family
@@ -41,9 +43,12 @@ class Open:
     def read_sets(self, names: Any) -> Ruleset:
         raise AssertionError(f"nobody has to look into {names}")
 
-    def begin(self, script: Any) -> Callable[[], None]:
-        del script
-        return lambda: None
+    def begin(self, script: Script) -> Callable[[], int]:
+        requests = element_requests(script.operations)
+        structural = any(not isinstance(one, AddElements | DeleteElements) for one in script.operations)
+        assert (requests is None) == structural, "elements go without text"
+        size = len(script.text) if requests is None else size_of(requests)
+        return lambda: size
 
     def preflight(self, families: tuple[Family, ...] = ()) -> None:
         pass

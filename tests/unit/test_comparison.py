@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any
 from xml.etree import ElementTree as ET
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -550,7 +551,8 @@ def test_what_somebody_wrote_into_a_comment_does_nothing_to_a_terminal() -> None
     elements = {
         **table.elements,
         "service-ips": {
-            key: one._replace(comment="a/b:\x1b[2J[red]") for key, one in table.elements["service-ips"].items()
+            key: msgspec.structs.replace(one, comment="a/b:\x1b[2J[red]")
+            for key, one in table.elements["service-ips"].items()
         },
     }
     other = traffic_of(Ruleset({Family.IPV4: replace(table, elements=elements)}))

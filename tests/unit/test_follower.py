@@ -59,7 +59,7 @@ def owners(script: Script) -> set[str]:
     """Return the Services that a script adds elements for."""
     return {
         change.owner
-        for _, operation in script.parts
+        for operation in script.operations
         if isinstance(operation, AddElements)
         for change in operation.elements
         if change.owner
@@ -105,7 +105,7 @@ def test_what_a_pass_says_is_what_the_door_saw() -> None:
     scripts = door.scripts[known:]
     assert done.transactions == len(scripts)
     assert done.bytes == sum(len(one.text.encode()) for one in scripts)
-    assert done.operations == sum(len(one.parts) for one in scripts)
+    assert done.operations == sum(len(one.operations) for one in scripts)
     is_in_step(door, follower)
 
 

@@ -29,21 +29,22 @@ class Late(ModelDoor):
         self.begun = self.ended = 0
         self.most = 0
 
-    def begin(self, script: Script) -> Callable[[], None]:
+    def begin(self, script: Script) -> Callable[[], int]:
         number, self.begun = self.begun, self.begun + 1
         self.most = max(self.most, self.begun - self.ended)
         done = super().begin(script) if number != self.refused_at else None
 
-        def wait() -> None:
+        def wait() -> int:
             self.ended += 1
             if done is None:
                 raise KernelRefused("no", "", "Service shop/web-3")
+            return done()
 
         return wait
 
 
 def hooked(script: Script) -> bool:
-    return any(isinstance(one, AddChain) and one.chain.hook is not None for _, one in script.parts)
+    return any(isinstance(one, AddChain) and one.chain.hook is not None for one in script.operations)
 
 
 def test_many_services_go_in_parts_and_the_base_chains_come_last() -> None:

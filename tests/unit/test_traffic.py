@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 
+import msgspec
 import pytest
 
 from nftsvc.explain import Outcome
@@ -217,7 +218,7 @@ def test_an_empty_ruleset_does_nothing() -> None:
 def test_names_come_from_comments(comment: str, name: str, of_service: str) -> None:
     def rename(elements: dict[str, dict[Key, Entry]]) -> None:
         elements["service-ips"] = {
-            key: entry._replace(comment=comment) for key, entry in elements["service-ips"].items()
+            key: msgspec.structs.replace(entry, comment=comment) for key, entry in elements["service-ips"].items()
         }
 
     found = traffic_of(edited(made(*web()), rename)).frontends[WEB]

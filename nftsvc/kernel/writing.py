@@ -1,0 +1,163 @@
+"""Transactions of elements alone, as the kernel's own messages (<linux/netfilter/nf_tables.h>).
+
+In: operations. Out: netlink requests. libnftables would parse the same from text, and it asks the kernel for every set
+of every table before each command; both take it longer than the kernel takes for the elements.
+"""
+
+import socket
+import struct
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from itertools import repeat
+from operator import add
+from typing import Any, Generic, TypeVar
+
+from nftsvc.changes import AddElements, DeleteElements, Transaction
+from nftsvc.kernel.netlink import ACK, CREATE, Request, Socket, attribute, name, nested, netfilter_header
+from nftsvc.kernel.notifications import NFTABLES
+from nftsvc.render import COMMENT, VALUE
+from nftsvc.ruleset import TABLE, VERDICT, Entry, Key
+
+_BEGIN, _END = 16, 17  # of a batch, <linux/netfilter/nfnetlink.h>
+_NEW, _DELETE = (NFTABLES << 8 | kind for kind in (12, 14))
+_LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
+_ELEMENT, _KEY, _DATA, _USER_DATA = 1, 1, 2, 6
+_VALUE, _VERDICT, _VERDICT_CODE, _VERDICT_CHAIN = 1, 2, 1, 2
+_COMMENT = 0
+_NESTED = 0x8000
+_TAG = struct.Struct("=HH")
+_CODES = {"drop": 0, "accept": 1, "goto": -4, "jump": -3, "return": -5}
+_PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socket.IPPROTO_SCTP}
+_Thing = TypeVar("_Thing")
+
+
+class _Known(dict[_Thing, bytes], Generic[_Thing]):
+    """Bytes by what they are made from, each made once: most of it occurs in many elements."""
+
+    def __init__(self, write: Callable[[_Thing], bytes]) -> None:
+        super().__init__()
+        self._write = write
+
+    def __missing__(self, thing: _Thing) -> bytes:
+        """Make bytes for the first time."""
+        made = self[thing] = self._write(thing)
+        return made
+
+
+# An attribute counts its bytes in 16 bits.
+_MOST_BYTES = 60_000
+
+
+def element_requests(transaction: Transaction) -> tuple[Request, ...] | None:
+    """Return the messages of a transaction; None if there is more in it than elements of plain sets and maps.
+
+    Sets of networks are left to libnftables, which makes intervals of them, and those that packets fill. ValueError for
+    what must not be sent, whatever let it come this far.
+    """
+    found: list[Request] = []
+    for one in transaction:
+        if not isinstance(one, AddElements | DeleteElements) or one.set.interval or one.set.dynamic:
+            return None
+        where = netfilter_header(one.family) + attribute(_LIST_TABLE, name(TABLE))
+        where += attribute(_LIST_SET, name(one.set.name))
+        coming = isinstance(one, AddElements)
+        parts = _parts(_elements(one.set.key, one.set.data, one.entries, coming=coming))
+        kind, flags = (_NEW, CREATE) if coming else (_DELETE, 0)
+        found += [Request(kind, where + nested(_LIST_ELEMENTS, part), flags) for part in parts]
+    return tuple(found)
+
+
+def size_of(requests: Iterable[Request]) -> int:
+    """Return how many bytes messages have, without their headers."""
+    return sum(len(one.body) for one in requests)
+
+
+def run_transaction(asked: Socket, requests: Sequence[Request]) -> None:
+    """Run requests as one transaction: all of them or, with OSError, none."""
+    # The last one's answer comes after every refusal, and one answer for each would not fit the socket's buffer.
+    *first, last = requests
+    begin, end = (Request(kind, netfilter_header(None, NFTABLES), 0) for kind in (_BEGIN, _END))
+    asked.request(begin, *first, last._replace(flags=last.flags | ACK), end)
+
+
+def _elements(key: str, data: str, entries: Sequence[tuple[Key, Entry | None]], *, coming: bool) -> list[bytes]:
+    """Return elements of a set with such keys and data, each as an attribute of the list of elements."""
+    bodies = _values(_KEY, key, [one for one, _ in entries])
+    if coming and data:
+        values = [entry.value for _, entry in entries if entry is not None]
+        leads = map(_verdict, values) if data == VERDICT else _values(_DATA, data, values)
+        bodies = map(add, bodies, leads)
+    if coming and any(entry is not None and entry.comment for _, entry in entries):
+        comments = COMMENT.all([entry.comment if entry is not None else "" for _, entry in entries])
+        bodies = map(add, bodies, map(_user_data, comments))
+    tags = _Known[int](lambda size: _TAG.pack(_TAG.size + size, _ELEMENT | _NESTED))
+    return [tags[len(body)] + body for body in bodies]
+
+
+def _values(kind: int, expression: str, values: list[Key]) -> Iterable[bytes]:
+    """Return an attribute for each value of a type: what it is for, and in it the value; shorter parts are padded."""
+    writers = [_WRITERS[part] for part in expression.split(" . ")]
+    width = sum(size for size, _ in writers)
+    inner = _TAG.pack(_TAG.size + width, _VALUE)
+    tag = _TAG.pack(_TAG.size + len(inner) + width, kind | _NESTED) + inner
+    pack = struct.Struct("".join((f"{len(tag)}s", *(f"{size}s" for size, _ in writers)))).pack
+    parts = zip(*values, strict=True)
+    columns = [map(_Known[Any](write).__getitem__, part) for (_, write), part in zip(writers, parts, strict=True)]
+    return map(pack, repeat(tag), *columns)
+
+
+def _address(text: str) -> bytes:
+    try:
+        return socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
+    except OSError as error:
+        raise ValueError(f"refusing to send address {text!r} to the kernel") from error
+
+
+def _port(number: int) -> bytes:
+    return number.to_bytes(2, "big")
+
+
+def _slot(number: int) -> bytes:
+    return number.to_bytes(4, sys.byteorder)
+
+
+def _protocol(word: str) -> bytes:
+    """Write a protocol; others than ours, which somebody may have put there, are numbers as they are read."""
+    return bytes((_PROTOCOLS.get(word) or int(word),))
+
+
+# By nft's expression: the bytes that a value takes as a part of a key (a multiple of 4), and what makes them.
+_WRITERS: Mapping[str, tuple[int, Callable[[Any], bytes]]] = {
+    **dict.fromkeys(("ipv4_addr", "ip daddr"), (4, _address)),
+    **dict.fromkeys(("ipv6_addr", "ip6 daddr"), (16, _address)),
+    **dict.fromkeys(("inet_service", *(f"{one} dport" for one in _PROTOCOLS)), (4, _port)),
+    "inet_proto": (4, _protocol),
+    "numgen random mod 65536": (4, _slot),
+}
+
+
+@cache
+def _verdict(value: Key) -> bytes:
+    """Return the attribute with the data of a verdict such as `("goto reject-connection",)`."""
+    word, _, chain = VALUE.one(str(value[0])).partition(" ")
+    code = attribute(_VERDICT_CODE, _CODES[word].to_bytes(4, "big", signed=True))
+    leads = attribute(_VERDICT_CHAIN, name(chain)) if chain else b""
+    return nested(_DATA, nested(_VERDICT, code, leads))
+
+
+def _user_data(comment: str) -> bytes:
+    """Return the attribute with an element's comment, as nft keeps it; nothing where there is none."""
+    said = name(comment)
+    return attribute(_USER_DATA, bytes((_COMMENT, len(said))) + said) if comment else b""
+
+
+def _parts(elements: list[bytes]) -> Iterator[bytes]:
+    """Yield the elements, as many in each part as fit into one attribute."""
+    start = size = 0
+    for number, one in enumerate(elements):
+        size += len(one)
+        if size > _MOST_BYTES:
+            yield b"".join(elements[start:number])
+            start, size = number, len(one)
+    yield b"".join(elements[start:])
