@@ -39,9 +39,13 @@ def child(
     stderr: Stream = None,
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a command, in a namespace if there is one; it and what it has started are ended in the end."""
+    # Without this one modules are compiled anew each time, which nobody's nftsvc does.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
     def start() -> "subprocess.Popen[bytes]":
-        return subprocess.Popen(command, cwd=ROOT, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True)
+        return subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True
+        )
 
     starter = ThreadPoolExecutor(1)  # what is being started when this is interrupted is ended, too
     starting = starter.submit(start if namespace is None else partial(namespace.call, start))

@@ -117,7 +117,7 @@ def _spread(one: Measurement) -> str:
 def _changes(results: Results) -> Iterator[str]:
     yield "## One change"
     yield ("From the bytes of a watch's line to committed: decoded, into the state, planned, compared, rendered, sent.")
-    rows = [_quantiles(one) for kind in (What.REPLACED, What.MORE, What.LESS) for one in results.of(kind)]
+    rows = [_quantiles(one) for kind in (What.REPLACED, What.MORE, What.LESS, What.FIRST) for one in results.of(kind)]
     yield from _table(("what", "size", "p50", "p95", "p99", "changes"), rows)
     yield "## Rolling update"
     yield "One Service's endpoints replaced, ten at a time, beside 1,000 other Services."

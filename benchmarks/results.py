@@ -23,6 +23,7 @@ class What:
     REPLACED = "one endpoint replaced"
     MORE = "one endpoint more"
     LESS = "one endpoint less"
+    FIRST = "one endpoint more, as no other Service has"
     APPLY_JSON = "nftsvc apply, JSON manifests"
     APPLY_YAML = "nftsvc apply, YAML manifests"
     RUN = "nftsvc run, API double"

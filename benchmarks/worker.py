@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from benchmarks.tasks import changes, loading, traffic, writing
+from nftsvc.agent import collector
 
 TASKS: Mapping[str, Callable[..., Mapping[str, Any]]] = {
     "load": loading.load,
@@ -20,6 +21,7 @@ TASKS: Mapping[str, Callable[..., Mapping[str, Any]]] = {
 def main(arguments: list[str]) -> None:
     """Do a task and write what came of it to standard output."""
     task, given = arguments
+    collector.prepare()  # as the agent does
     json.dump(TASKS[task](**json.loads(given)), sys.stdout)
 
 

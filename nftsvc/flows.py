@@ -100,7 +100,7 @@ def stale_frontends(
 
 def _left(was: Endpoints, becomes: Endpoints) -> bool:
     """Tell whether an endpoint has left."""
-    return not frozenset(was) <= frozenset(becomes)
+    return bool(was) and not frozenset(was) <= frozenset(becomes)
 
 
 def remade_frontends(

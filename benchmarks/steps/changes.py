@@ -32,7 +32,8 @@ def _change(bench: Bench, cluster: Cluster) -> None:
         given = {"cluster": asdict(cluster), "namespace": str(namespace.path), "count": bench.plan.change_count}
         outcome = bench.measured("change", **given)
     size = (cluster.services, cluster.endpoints)
-    for name, what in {"replaced": What.REPLACED, "more": What.MORE, "less": What.LESS}.items():
+    kinds = {"replaced": What.REPLACED, "more": What.MORE, "less": What.LESS, "first": What.FIRST}
+    for name, what in kinds.items():
         bench.results.add(what, Layout.OURS, size, outcome[name])
         bench.say(f"  {what}: {quantile(outcome[name], 0.5) * 1000:.2f} ms")
 

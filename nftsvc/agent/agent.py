@@ -5,7 +5,6 @@ sources -> Inbox -> SyncLoop -> Follower -> kernel
 """
 
 import asyncio
-import gc
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from nftsvc import __version__
+from nftsvc.agent import collector
 from nftsvc.agent.cleaning import FlowCleaner
 from nftsvc.agent.connections import COUNTED, service_counts
 from nftsvc.agent.counters import ServiceCount
@@ -266,7 +266,7 @@ class Agent:
             self._checks_changed.set()
         self._cleaner.add(outcome.progress.stale, outcome.progress.served)
         if first:
-            gc.freeze()  # what is there now stays; looking through it again and again makes passes late
+            collector.settle()
             self._synced.set()
             self._notifier.ready()
         self._notifier.status(f"{account.services} Services, {account.endpoints} endpoints in the kernel")

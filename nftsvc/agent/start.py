@@ -1,7 +1,6 @@
 """From what the user said to a running agent: kernel, sources, settings, signals."""
 
 import asyncio
-import gc
 import logging
 import signal
 import socket
@@ -10,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from nftsvc.agent import collector
 from nftsvc.agent.agent import Agent, Announcer, Conduct, Surroundings
 from nftsvc.agent.listener import BindAddress
 from nftsvc.agent.log import event
@@ -35,10 +35,6 @@ _log = logging.getLogger(__name__)
 _IPV6 = Path("/proc/net/if_inet6")
 _NODE_SECONDS = 30.0
 
-# A cluster is hundreds of thousands of new objects, none of them garbage: after 700 each time (Python's choice) looking
-# through them takes a quarter of the time of reading them.
-_COLLECTED_AFTER = (10_000, 10, 10)
-
 
 async def run_agent(options: Options, now: Callable[[], float]) -> None:
     """Run the agent until SIGTERM or SIGINT. `now` gives the time in seconds since 1970.
@@ -46,8 +42,7 @@ async def run_agent(options: Options, now: Callable[[], float]) -> None:
     Raises NftsvcError for what cannot work at all: no permission, a kubeconfig that leads nowhere, a page that cannot
     be served where that is to be fatal. Everything else is logged and tried again.
     """
-    gc.freeze()
-    gc.set_threshold(*_COLLECTED_AFTER)
+    collector.prepare()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

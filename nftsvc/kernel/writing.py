@@ -97,14 +97,19 @@ def _elements(key: str, data: str, entries: Sequence[tuple[Key, Entry | None]], 
 
 def _values(kind: int, expression: str, values: list[Key]) -> Iterable[bytes]:
     """Return an attribute for each value of a type: what it is for, and in it the value; shorter parts are padded."""
-    writers = [_WRITERS[part] for part in expression.split(" . ")]
-    width = sum(size for size, _ in writers)
-    inner = _TAG.pack(_TAG.size + width, _VALUE)
-    tag = _TAG.pack(_TAG.size + len(inner) + width, kind | _NESTED) + inner
-    pack = struct.Struct("".join((f"{len(tag)}s", *(f"{size}s" for size, _ in writers)))).pack
+    tag, pack, writers = _shape(kind, expression)
     parts = zip(*values, strict=True)
-    columns = [map(_Known[Any](write).__getitem__, part) for (_, write), part in zip(writers, parts, strict=True)]
+    columns = [map(_Known[Any](write).__getitem__, part) for write, part in zip(writers, parts, strict=True)]
     return map(pack, repeat(tag), *columns)
+
+
+@cache
+def _shape(kind: int, expression: str) -> tuple[bytes, Callable[..., bytes], list[Callable[[Any], bytes]]]:
+    """Return how an attribute with a value of a type begins, what packs that with the parts, and what makes these."""
+    sizes, writers = zip(*(_WRITERS[part] for part in expression.split(" . ")), strict=True)
+    inner = _TAG.pack(_TAG.size + sum(sizes), _VALUE)
+    tag = _TAG.pack(_TAG.size + len(inner) + sum(sizes), kind | _NESTED) + inner
+    return tag, struct.Struct("".join(f"{size}s" for size in (len(tag), *sizes))).pack, list(writers)
 
 
 def _address(text: str) -> bytes:

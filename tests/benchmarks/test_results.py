@@ -215,6 +215,7 @@ def test_every_row_is_published(published: str) -> None:
         What.REPLACED,
         What.MORE,
         What.LESS,
+        What.FIRST,
         What.STORM_LAG,
         What.ROLL,
     ):
