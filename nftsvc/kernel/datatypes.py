@@ -7,7 +7,7 @@ concatenation as those of its parts in 6 bits each. The parts of a concatenation
 import socket
 import struct
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from ipaddress import ip_address
 from operator import getitem
 from typing import NamedTuple
@@ -88,7 +88,8 @@ class Reader:
         widths = [one.width if len(known) == 1 else -(-one.width // 4) * 4 for one in known]
         if sum(widths) != size:
             raise Undecodable(f"{self.name} in {size} bytes")
-        self._parts = struct.Struct("".join(f"{width}s" for width in widths)).unpack
+        self.format = "".join(f"{width}s" for width in widths)
+        self._parts = struct.Struct(self.format).unpack
         self._texts = tuple(_Texts(one.read) for one in known)
         self._networks = tuple(one.network for one in known)
 
@@ -97,6 +98,10 @@ class Reader:
         if len(raw) != self.size:
             raise Undecodable(f"{len(raw)} bytes for {self.name}")
         return tuple(map(getitem, self._texts, self._parts(raw)))
+
+    def values(self, parts: Iterable[tuple[bytes, ...]]) -> Iterator[Key]:
+        """Return many values: of each part, as `format` has them, what it is in all of them."""
+        return zip(*(map(texts.__getitem__, part) for texts, part in zip(self._texts, parts, strict=True)), strict=True)
 
     def between(self, first: bytes, last: bytes) -> Key:
         """Return the parts of a value that stands for all from one to another, networks among them.

@@ -16,7 +16,7 @@ HEADER = 4  # struct nfgenmsg
 _ANONYMOUS, _INTERVAL, _MAP, _CONCATENATION = 0x1, 0x4, 0x8, 0x80
 _NAME, _FLAGS, _KEY_TYPE, _KEY_SIZE, _DATA_TYPE, _DATA_SIZE = 2, 3, 4, 5, 6, 7
 
-_LIST = 3
+_LIST, _ELEMENT = 3, 1
 _KEY, _DATA, _ELEMENT_FLAGS, _USER_DATA, _EXPRESSION, _KEY_END, _EXPRESSIONS = 1, 2, 3, 6, 7, 10, 11
 _INTERVAL_END, _CATCH_ALL = 0x1, 0x2
 _VALUE, _VERDICT = 1, 2
@@ -67,7 +67,8 @@ class Declared:
 def entries(declared: Declared, messages: Iterable[Message]) -> dict[Key, Entry]:
     """Return a set's elements. Undecodable if it has such as no set of ours has; one that comes twice is one."""
     key = Reader(declared.key_type, declared.key_size)
-    lead = _leads(declared)
+    data = data_reader(declared.data_type, declared.data_size) if declared.is_map else None
+    lead = _leads(declared, data)
     interval = bool(declared.flags & _INTERVAL)
     if interval and declared.is_map:
         raise Undecodable("a map of intervals")
@@ -75,7 +76,7 @@ def entries(declared: Declared, messages: Iterable[Message]) -> dict[Key, Entry]
         return _networks(key, messages)
     prefix = _TAG.pack(_TAG.size + declared.key_size, _VALUE)
     found: dict[Key, Entry] = {}
-    for said in _elements(messages):
+    for said in _elements(messages if data is None else _all_but_alike(messages, key, data, found)):
         first = _raw(said, _KEY, prefix, declared.key_size)
         if interval and _KEY_END in said:
             at = key.between(first, _raw(said, _KEY_END, prefix, declared.key_size))
@@ -120,11 +121,10 @@ def verdict(data: bytes) -> tuple[str, ...]:
     return (word, text(said[_VERDICT_CHAIN])) if _VERDICT_CHAIN in said else (word,)
 
 
-def _leads(declared: Declared) -> Callable[[bytes], Key]:
-    """Return what reads an element's data."""
+def _leads(declared: Declared, reader: Reader | None) -> Callable[[bytes], Key]:
+    """Return what reads an element's data; `reader` is for data that are no verdicts."""
     if not declared.is_map:
         return lambda _: ()
-    reader = data_reader(declared.data_type, declared.data_size)
     if reader is None:
         verdicts: dict[bytes, Key] = {}  # thousands of elements lead to the same few chains
 
@@ -137,6 +137,35 @@ def _leads(declared: Declared) -> Callable[[bytes], Key]:
         return read
     prefix = _TAG.pack(_TAG.size + declared.data_size, _VALUE)
     return lambda data: reader.value(_unwrapped(data, prefix, declared.data_size))
+
+
+def _all_but_alike(
+    messages: Iterable[Message], key: Reader, data: Reader, found: dict[Key, Entry]
+) -> Iterator[Message]:
+    """Put the elements of messages that have nothing but elements with key and data alone to those `found`, at once.
+
+    Yield the other messages: nearly all elements there are have their place in a map of endpoints, and are alike.
+    """
+    between = _TAG.size * 2
+    row = struct.Struct(f"={_TAG.size + between}s{key.format}{between}s{data.format}")
+    tags = (
+        _TAG.pack(row.size, _ELEMENT) + _tags(_KEY, key.size),
+        _tags(_DATA, data.size),
+    )
+    parts = key.format.count("s")
+    for message in messages:
+        listed = dict(attributes(message.body, HEADER)).get(_LIST, b"")
+        columns = list(zip(*row.iter_unpack(listed), strict=True)) if listed and len(listed) % row.size == 0 else []
+        if columns and [set(columns[0]), set(columns[parts + 1])] == [{one} for one in tags]:
+            keys, values = key.values(columns[1 : parts + 1]), data.values(columns[parts + 2 :])
+            found.update(zip(keys, map(Entry, values), strict=True))
+        else:
+            yield message
+
+
+def _tags(kind: int, size: int) -> bytes:
+    """Return what comes before a value of so many bytes in an element."""
+    return _TAG.pack(2 * _TAG.size + size, kind) + _TAG.pack(_TAG.size + size, _VALUE)
 
 
 def _elements(messages: Iterable[Message]) -> Iterator[dict[int, bytes]]:
