@@ -101,7 +101,7 @@ MinSyncPeriod = Annotated[
         metavar="TIME",
         parser=_span,
         show_default=False,
-        help="The least time between two transactions under load, as in 20ms or 1s. Default:"
+        help="The least time between two transactions under load, as in 10ms or 1s. Default:"
         f" {AgentSettings().min_sync_period}.",
     ),
 ]

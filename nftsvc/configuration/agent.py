@@ -15,7 +15,7 @@ HEALTHZ_PORT = 10256
 METRICS_PORT = 10249
 
 _NOTHING_SAID = NodeConfigurationSpec()
-_MOMENT = Duration.of_milliseconds(20)
+_MOMENT = Duration.of_milliseconds(10)
 _UNTOUCHED, _HALF_MINUTE = map(Duration.of, (0, 30))
 _QUARTER, _HOUR, _DAY = map(Duration.of, (900, 3600, 86400))
 _HEALTHZ = Listen("0.0.0.0", HEALTHZ_PORT)  # noqa: S104 - kube-proxy's default: load balancers ask

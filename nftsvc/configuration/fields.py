@@ -93,7 +93,7 @@ def _flag(path: str, *, default: bool = False, zero_counts: bool = False) -> Fie
 _SECOND = Duration.of(1)
 
 # kube-proxy's default is a second; what that saves it is hardly anything here.
-MINIMUM = Duration.of_milliseconds(20)
+MINIMUM = Duration.of_milliseconds(10)
 _HALF_MINUTE = Duration.of(30)
 _ZERO = Duration(0)
 

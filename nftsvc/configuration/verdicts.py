@@ -194,7 +194,7 @@ _FIXED: Mapping[str, Judgement] = {
     "nftables.masqueradeBit": (Verdict.DIFFERENT, NO_MARK),
     "nftables.minSyncPeriod": (
         Verdict.HONOURED,
-        "A change is written at once after a pause; under load writes are this far apart. The default is 20ms, not 1s.",
+        "A change is written at once after a pause; under load writes are this far apart. The default is 10ms, not 1s.",
     ),
     "nftables.syncPeriod": (
         Verdict.DIFFERENT,

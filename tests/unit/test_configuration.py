@@ -227,7 +227,7 @@ def test_nothing_said_means_kube_proxys_defaults() -> None:
         node=NodeConfigurationSpec(),
         node_name="",
         mode="iptables",
-        min_sync_period=Duration.parse("20ms"),  # not kube-proxy's
+        min_sync_period=Duration.parse("10ms"),  # not kube-proxy's
         sync_period=Duration.of(30),
         config_sync_period=Duration.of(15 * 60),
         healthz=Listen(ANY_IPV4, 10256),
@@ -554,8 +554,8 @@ def test_sync_period_must_not_be_shorter_than_the_least() -> None:
     assert problems(written(nftables__minSyncPeriod="1m")) == [
         ("nftables.syncPeriod", "30s is less than nftables.minSyncPeriod, which is 1m0s")
     ]
-    assert problems(written(nftables__syncPeriod="10ms")) == [
-        ("nftables.syncPeriod", "10ms is less than nftables.minSyncPeriod, which is 20ms")
+    assert problems(written(nftables__syncPeriod="5ms")) == [
+        ("nftables.syncPeriod", "5ms is less than nftables.minSyncPeriod, which is 10ms")
     ]
     assert settings(nftables__minSyncPeriod="1m", nftables__syncPeriod="1m").sync_period == Duration.of(60)
 

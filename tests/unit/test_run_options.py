@@ -78,7 +78,7 @@ def test_a_folder_alone(run: Run, tmp_path: Path) -> None:
     assert options.cluster is None
     assert options.node == ""
     assert options.families == FAMILIES
-    assert options.pace == Pace(0.02, 3600.0)
+    assert options.pace == Pace(0.01, 3600.0)
     assert options.sync_period == 30.0
     assert not options.tune, "a folder of manifests changes no sysctls that nobody has spoken of"
     assert not options.takeover
