@@ -89,8 +89,7 @@ def test_half_a_list_is_never_written(site: Site, lab: Cluster) -> None:
         count = len(agent.passes)
         hit = [
             server.faults.add(action, resource=resource, verb="list", continued=True)
-            for resource in ("services", "endpointslices")
-            for action in (Cut(after=20_000), Answer(410))
+            for resource, action in (("services", Cut(after=20_000)), ("endpointslices", Answer(410)))
         ]
         server.put(service(950))
         server.compact()
