@@ -4,10 +4,11 @@ from enum import StrEnum
 
 
 class Layout(StrEnum):
-    """A way to make the kernel forward Services; two that forward nothing are what others are measured against."""
+    """A way to make the kernel forward Services; the first three have none and are what others are measured against."""
 
     ROUTING = "routing"
     TRACKING = "tracking"
+    TRANSLATION = "translation"
     CHAINS = "a"
     MAPS = "b"
     IPTABLES = "c"
@@ -22,6 +23,7 @@ class Layout(StrEnum):
 _HEADINGS = {
     Layout.ROUTING: "plain routing",
     Layout.TRACKING: "routing with connection tracking",
+    Layout.TRANSLATION: "one rule that translates all cluster IPs",
     Layout.CHAINS: "(a) chain per Service and endpoint",
     Layout.MAPS: "(b) chain per Service with a map",
     Layout.IPTABLES: "(c) iptables-nft",

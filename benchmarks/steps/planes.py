@@ -13,7 +13,7 @@ from benchmarks.results import Measurement, What
 from benchmarks.steps.loads import PROTOCOL, likely_seconds, load_into, take_load
 from nftsvc.lab import Namespace
 
-_BESIDES = (Layout.ROUTING, Layout.TRACKING)
+_BESIDES = (Layout.ROUTING, Layout.TRACKING, Layout.TRANSLATION)
 _OVERHEAD_SECONDS = 5.0
 _SECONDS_A_PACKET = 20e-6
 _SECONDS_A_RULE = 6e-9
@@ -57,7 +57,7 @@ def _is_loaded(bench: Bench, layout: Layout, cluster: Cluster, node: Namespace) 
     done: list[Layout] = []
 
     def load() -> None:
-        counts = layout is not Layout.TRACKING and not cluster.affinity
+        counts = layout not in _BESIDES and not cluster.affinity
         memory = counts and bench.results.find(What.SLAB, layout, *size) is None
         outcome = load_into(bench, node, layout, cluster, memory=memory)
         if counts:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.children import memory_of
-from benchmarks.cluster import Cluster
+from benchmarks.cluster import FIRST_PODS, SERVICE_NETWORK, Cluster
 from benchmarks.kernel_memory import KernelMemory, settled
 from benchmarks.layouts import KUBE_PROXY_130, KUBE_PROXY_136, Layout, iptables_text, kube_proxy_text
 from benchmarks.ours import follower_in, passed
@@ -23,6 +23,10 @@ Outcome = Mapping[str, Any]
 _TRACKING = """add table ip t
 add chain ip t c { type nat hook prerouting priority -100 ; }
 add rule ip t c ct state invalid drop
+"""
+_TRANSLATION = f"""add table ip t
+add chain ip t c {{ type nat hook prerouting priority -100 ; }}
+add rule ip t c dnat ip prefix to ip daddr map {{ {SERVICE_NETWORK} : {FIRST_PODS} }}
 """
 _LOOK_MILLISECONDS = 20
 
@@ -83,6 +87,8 @@ def _text(layout: Layout, cluster: Cluster) -> str:
             return iptables_text(cluster)
         case Layout.TRACKING:
             return _TRACKING
+        case Layout.TRANSLATION:
+            return _TRANSLATION
         case _:
             raise ValueError(layout)
 

@@ -14,6 +14,7 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 Call = Callable[[Callable[[], socket.socket]], socket.socket]
 
 _PATIENCE = 30  # seconds until the loop must have done what it was told
+_TURNS = 3  # of the loop
 
 
 class ServerThread:
@@ -97,13 +98,17 @@ class ServerThread:
         if self._site is not None:
             await self._site.stop()
             self._site = None
-        for connection in list(self._runner.server.connections if self._runner.server is not None else ()):
-            if connection.transport is not None:
-                connection.transport.abort()
+        if self._runner.server is not None:
+            _cut(self._runner.server)
 
     async def _tear_down(self) -> None:
         assert self._runner is not None
+        server = self._runner.server
         await self._runner.cleanup()
+        for _ in range(_TURNS):  # a connection that was just being taken is there a little later
+            if server is not None:
+                _cut(server)
+            await asyncio.sleep(0)
         rest = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in rest:
             task.cancel()
@@ -113,3 +118,9 @@ class ServerThread:
     def _run(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         assert self._loop is not None, "the server does not run"
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(_PATIENCE)
+
+
+def _cut(server: web.Server) -> None:
+    for connection in list(server.connections):
+        if connection.transport is not None:
+            connection.transport.abort()
