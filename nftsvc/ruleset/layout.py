@@ -154,7 +154,8 @@ class Layout:
             *(chain for pool in POOLS for chain in (_balancer(family, pool, 1), affinity.lookup(family, pool, 1))),
             affinity.recording(family, 1),
         ]
-        return _layout(self.sets, (*self._fixed(_Used(*_Used._fields)), *samples))
+        everything, least = _Used(*_Used._fields), _Used.of(())
+        return _layout(self.sets, (*self._fixed(everything), *self._fixed(least), *samples))
 
     def _fixed(self, used: "_Used") -> tuple[Chain, ...]:
         """Return the chains that do not depend on what elements lead to, but on whether there are any."""
@@ -320,8 +321,14 @@ def _masquerading(settings: NodeSettings, family: Family, original_node: str, us
     yield Rule.of(f"{ip} saddr . {ip} daddr @{HAIRPIN} masquerade fully-random", "hairpin")
     if used.external:
         yield Rule.of(f"{_TRANSPORT} {original} . {port} vmap @{BY_ADDRESS.masquerade}", "external addresses")
-    if cluster_ip_masquerade(settings, family) is not Masquerade.NOBODY or used.node_ports:
-        yield Rule.of(f"{original} @{CLUSTER_IPS} goto {MASQUERADE_CLUSTER_IP}", "cluster IPs")
+    masquerade = cluster_ip_masquerade(settings, family)
+    if masquerade is not Masquerade.NOBODY or used.node_ports:
+        detector = settings.detectors.get(family)
+        ends = used.node_ports and not original_node  # then the last rule must not see what is for a cluster IP
+        # Most connections are those of Pods: they need no look at a set that is too large for the processor's cache.
+        others = masquerade is Masquerade.OTHERS_THAN_LOCAL_PODS and detector is not None and not ends
+        who = f"{_inside(detector, family, '!= ')} " if others and detector is not None else ""
+        yield Rule.of(f"{who}{original} @{CLUSTER_IPS} goto {MASQUERADE_CLUSTER_IP}", "cluster IPs")
     # Without a list of node addresses, what is no Service address must be one: nft cannot ask the routing table (fib)
     # about the original destination.
     if used.node_ports:
