@@ -58,11 +58,11 @@ def documents(data: bytes, *, is_json: bool = False) -> Iterator[object]:
 
 def _bounded(documents: Iterable[object], text: str) -> Iterator[object]:
     """Yield documents whose depth and size are what one may expect of a text."""
-    nodes = 0
+    nodes, aliases = 0, "*" in text
     for document in documents:
-        if _depth_exceeds(document, MOST_LEVELS):
+        if _depth_exceeds(document, MOST_LEVELS, aliases=aliases):
             raise Unreadable(_TOO_DEEP)
-        nodes += _size(document, {}) if "*" in text else 0
+        nodes += _size(document, {}) if aliases else 0
         if nodes > _MOST_NODES_PER_CHARACTER * (len(text) + 1000):
             raise Unreadable("aliases make far more of this than is written")
         yield document
@@ -113,19 +113,24 @@ def _reason(error: Exception) -> str:
     return "a number has too many digits" if "digits" in str(error) else str(error)
 
 
-def _depth_exceeds(document: object, levels: int) -> bool:
-    """Tell whether a document nests deeper; walks level by level, so that parts used twice (YAML aliases) cost once."""
-    level = {id(document): document}
+def _depth_exceeds(document: object, levels: int, *, aliases: bool = False) -> bool:
+    """Tell whether a document nests deeper.
+
+    Walks level by level. Where `aliases` (of YAML) may lead to one part from several places each costs once.
+    """
+    level: list[dict[object, object] | list[object]] = [document] if isinstance(document, dict | list) else []
     for _ in range(levels):
-        children = (
-            child
-            for one in level.values()
-            for child in (one.values() if isinstance(one, dict) else one if isinstance(one, list) else ())
-        )
-        level = {id(child): child for child in children if isinstance(child, (dict, list))}
         if not level:
             return False
-    return True
+        level = [
+            child
+            for one in level
+            for child in (one.values() if type(one) is dict else one)
+            if isinstance(child, (dict, list))
+        ]
+        if aliases:
+            level = list({id(one): one for one in level}.values())
+    return bool(level)
 
 
 def _size(document: object, known: dict[int, int]) -> int:
