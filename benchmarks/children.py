@@ -6,13 +6,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from nftsvc.lab import Namespace
+from nftsvc.lab import Namespace, uninterrupted
 
 ROOT = Path(__file__).resolve().parent.parent
 NFTSVC = (sys.executable, "-m", "nftsvc")
@@ -47,19 +45,23 @@ def child(
             command, cwd=ROOT, env=environment, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True
         )
 
-    starter = ThreadPoolExecutor(1)  # what is being started when this is interrupted is ended, too
-    starting = starter.submit(start if namespace is None else partial(namespace.call, start))
-    starter.shutdown(wait=False)
+    process: subprocess.Popen[bytes] | None = None
     try:
-        yield starting.result()
+        with uninterrupted():
+            process = start() if namespace is None else namespace.call(start)
+        yield process
     finally:
-        process = starting.result()
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        for stream in (process.stdin, process.stdout, process.stderr):
-            if stream is not None:
-                stream.close()
+        if process is not None:
+            _end(process)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
 
 
 def measured(task: str, seconds: float, **given: Any) -> Outcome:  # noqa: ANN401 - whatever JSON has

@@ -5,7 +5,7 @@ The demo shows traffic in it and the tests measure in it. Everything it makes is
 
 from nftsvc.lab.agent import RunningAgent, run_agent_on
 from nftsvc.lab.cluster import CLIENT, GATEWAY, NODE, Cluster, build_cluster
-from nftsvc.lab.namespace import Namespace, namespaces, require_tools
+from nftsvc.lab.namespace import Namespace, namespaces, require_tools, uninterrupted
 from nftsvc.lab.servers import Answer, Server, ask, fetch, serve_http
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "require_tools",
     "run_agent_on",
     "serve_http",
+    "uninterrupted",
 ]

@@ -3,12 +3,13 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TypeVar
 
 from nftsvc.errors import KernelUnavailable
@@ -95,9 +96,30 @@ def _delete(name: str) -> KernelUnavailable | None:
 
 
 def _netns(*arguments: str) -> None:
-    """Run `ip netns` to its end, on a thread of its own: an interrupt here would leave it running, to succeed later."""
-    with ThreadPoolExecutor(1) as worker:
-        worker.submit(ip, "netns", *arguments).result()
+    """Run `ip netns` to its end: an interrupt in the middle would leave it running, to succeed when nobody looks."""
+    with uninterrupted():
+        ip("netns", *arguments)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let SIGINT and SIGTERM wait until this is over. Only the main thread is ever interrupted by them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[int] = []
+
+    def wait(number: int, _frame: FrameType | None) -> None:
+        waiting.append(number)
+
+    before = {one: signal.signal(one, wait) or signal.SIG_DFL for one in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+        for number in waiting:
+            signal.raise_signal(number)
 
 
 def require_tools() -> None:
