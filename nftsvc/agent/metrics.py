@@ -209,9 +209,13 @@ class Metrics:
         self._bytes, self._elements, self._operations = (
             Histogram(f"nftsvc_transaction_{what}", meaning, buckets=buckets, registry=registry)
             for what, meaning, buckets in (
-                ("bytes", "Length of a pass's nft text.", _BYTES_BUCKETS),
+                ("bytes", "Bytes of a pass's messages to the kernel, and of its nft text.", _BYTES_BUCKETS),
                 ("elements", "Elements that a pass added and removed.", _COUNT_BUCKETS),
-                ("operations", "nft commands of a pass.", _COUNT_BUCKETS),
+                (
+                    "operations",
+                    "Operations of a pass, on elements of one set, a chain, a set, a table.",
+                    _COUNT_BUCKETS,
+                ),
             )
         )
 

@@ -28,10 +28,10 @@ class PassReport:
     """One pass from events to the kernel.
 
     `seconds` is its duration; `services` how many were computed anew; `added` and `removed` count elements; `bytes` is
-    the length of the nft text. `error` is "" if the kernel took everything. `latencies` are, for each batch of events,
+    the bytes that were sent. `error` is "" if the kernel took everything. `latencies` are, for each batch of events,
     the seconds from reading it to the commit; `programming` the same from the moment that the control plane gives as
     the cause of a slice's change (annotation endpoints.kubernetes.io/last-change-trigger-time), by family.
-    `operations` is how many nft commands the transactions had together; `refused` names the object whose command the
+    `operations` is how many operations the transactions had together; `refused` names the object whose command the
     kernel refused (`Service shop/web`), as far as known.
     """
 

@@ -6,8 +6,9 @@ another). So it is learned once: the thread runs a harmless transaction that nob
 looks who it was. A thread's number is its own as long as it lives; netlink ports are not, for libnftables closes its
 socket at times, and somebody else may get the port.
 
-The port serves to keep the cost away: a filter in the kernel drops the messages of our own transactions but for the
-last of each. If that shows another thread behind our port, what it did went unseen, and everything is to be verified.
+The ports serve to keep the cost away: a filter in the kernel drops the messages of our own transactions but for the
+last of each. If that shows another thread behind one of our ports, what it did went unseen, and everything is to be
+verified.
 """
 
 import ctypes
@@ -36,6 +37,7 @@ _SO_ATTACH_FILTER, _SO_DETACH_FILTER, _SO_RCVBUFFORCE = 26, 27, 33
 _DATAGRAMS = 64  # in one go, so that the event loop gets its turn
 _TRIES = 3
 _PORTS = 8
+_HIDDEN = 2  # ports at a time: libnftables' and that of the socket for elements
 
 _LOAD, _LOAD_HALF, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x28, 0x15, 0x06  # classic BPF
 _KIND_AT, _PORT_AT = 4, 12  # in a message's header
@@ -75,7 +77,7 @@ class Monitor:
         self._reader = Reader()
         self._found: list[Foreign] = []
         self._pid: int | None = None
-        self._port: int | None = None
+        self._hidden: tuple[int, ...] = ()
         self._ports: deque[int] = deque(maxlen=_PORTS)  # those that are hidden or were
 
     def __enter__(self) -> Self:
@@ -149,8 +151,8 @@ class Monitor:
             self._pid = transaction.pid
             self._ports.clear()  # this transaction began when nothing was hidden, so the next are seen whole
         if transaction.pid == self._pid:
-            if transaction.port != self._port:
-                self._hide(transaction.port)
+            if transaction.port not in self._hidden:
+                self._hide((transaction.port, *self._hidden)[:_HIDDEN])
         elif transaction.port in self._ports:
             self._show_everything()
             self._ports.remove(transaction.port)
@@ -171,11 +173,15 @@ class Monitor:
         self._reader.forget()
         self._found.append(Foreign(process, pid, what, frozenset(FAMILIES), frozenset(), structural=True))
 
-    def _hide(self, port: int) -> None:
-        """Have the kernel drop what comes from a port, but for the messages that end a transaction."""
+    def _hide(self, ports: tuple[int, ...]) -> None:
+        """Have the kernel drop what comes from some ports, but for the messages that end a transaction."""
         program = (
             (_LOAD, 0, 0, _PORT_AT),
-            (_JUMP_IF_EQUAL, 0, 3, socket.htonl(port)),
+            *(
+                (_JUMP_IF_EQUAL, ahead, 0, socket.htonl(one))
+                for ahead, one in zip(range(len(ports), 0, -1), ports, strict=True)
+            ),
+            (_RETURN, 0, 0, _ALL),
             (_LOAD_HALF, 0, 0, _KIND_AT),
             (_JUMP_IF_EQUAL, 1, 0, socket.htons(NEWGEN)),
             (_RETURN, 0, 0, _NOTHING),
@@ -184,14 +190,13 @@ class Monitor:
         code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *one) for one in program))
         header = struct.pack("HP", len(program), ctypes.addressof(code))
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, header)
-        self._port = port
-        if port not in self._ports:
-            self._ports.append(port)
+        self._hidden = ports
+        self._ports.extend(one for one in ports if one not in self._ports)
 
     def _show_everything(self) -> None:
-        if self._port is not None:
+        if self._hidden:
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
-            self._port = None
+            self._hidden = ()
 
 
 def _listen(buffer: int) -> socket.socket:

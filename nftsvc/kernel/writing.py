@@ -45,20 +45,30 @@ class _Known(dict[_Thing, bytes], Generic[_Thing]):
         return made
 
 
+# What comes of an address that is none (OSError), a number out of range, an unknown word, a key of another type.
+_UNWRITABLE = (OSError, ValueError, OverflowError, LookupError, AttributeError, TypeError)
+
 # An attribute counts its bytes in 16 bits.
 _MOST_BYTES = 60_000
 
 
 def element_requests(transaction: Transaction) -> tuple[Request, ...] | None:
-    """Return the messages of a transaction; None if there is more in it than elements of plain sets and maps.
+    """Return the messages of a transaction; None if it has to be nft text: nft, and the gate of the text, judge then.
 
-    Sets of networks are left to libnftables, which makes intervals of them, and those that packets fill. ValueError for
-    what must not be sent, whatever let it come this far.
+    That is so where there is more in it than elements of plain sets and maps. Sets of networks are left to libnftables,
+    which makes intervals of them, and those that packets fill; and so is whatever no set of ours has.
     """
+    try:
+        return _requests(transaction) or None
+    except _UNWRITABLE:
+        return None
+
+
+def _requests(transaction: Transaction) -> tuple[Request, ...]:
     found: list[Request] = []
     for one in transaction:
         if not isinstance(one, AddElements | DeleteElements) or one.set.interval or one.set.dynamic:
-            return None
+            return ()
         where = netfilter_header(one.family) + attribute(_LIST_TABLE, name(TABLE))
         where += attribute(_LIST_SET, name(one.set.name))
         coming = isinstance(one, AddElements)
@@ -112,11 +122,12 @@ def _shape(kind: int, expression: str) -> tuple[bytes, Callable[..., bytes], lis
     return tag, struct.Struct("".join(f"{size}s" for size in (len(tag), *sizes))).pack, list(writers)
 
 
-def _address(text: str) -> bytes:
-    try:
-        return socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
-    except OSError as error:
-        raise ValueError(f"refusing to send address {text!r} to the kernel") from error
+def _ipv4(text: str) -> bytes:
+    return socket.inet_pton(socket.AF_INET, text)
+
+
+def _ipv6(text: str) -> bytes:
+    return socket.inet_pton(socket.AF_INET6, text)
 
 
 def _port(number: int) -> bytes:
@@ -134,8 +145,8 @@ def _protocol(word: str) -> bytes:
 
 # By nft's expression: the bytes that a value takes as a part of a key (a multiple of 4), and what makes them.
 _WRITERS: Mapping[str, tuple[int, Callable[[Any], bytes]]] = {
-    **dict.fromkeys(("ipv4_addr", "ip daddr"), (4, _address)),
-    **dict.fromkeys(("ipv6_addr", "ip6 daddr"), (16, _address)),
+    **dict.fromkeys(("ipv4_addr", "ip daddr"), (4, _ipv4)),
+    **dict.fromkeys(("ipv6_addr", "ip6 daddr"), (16, _ipv6)),
     **dict.fromkeys(("inet_service", *(f"{one} dport" for one in _PROTOCOLS)), (4, _port)),
     "inet_proto": (4, _protocol),
     "numgen random mod 65536": (4, _slot),

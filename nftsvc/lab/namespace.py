@@ -82,7 +82,8 @@ def namespaces(*names: str) -> Iterator[tuple[Namespace, ...]]:
             one.configure("link set lo up")
         yield made
     finally:
-        failures = [failure for one in made if one.path.exists() if (failure := _delete(one.name)) is not None]
+        with uninterrupted():
+            failures = [failure for one in made if one.path.exists() if (failure := _delete(one.name)) is not None]
         if failures:
             raise failures[0]
 

@@ -324,7 +324,8 @@ def _masquerading(settings: NodeSettings, family: Family, original_node: str, us
     masquerade = cluster_ip_masquerade(settings, family)
     if masquerade is not Masquerade.NOBODY or used.node_ports:
         detector = settings.detectors.get(family)
-        ends = used.node_ports and not original_node  # then the last rule must not see what is for a cluster IP
+        # The last rule must not see what is for a cluster IP, unless it asks for addresses that are the node's own.
+        ends = used.node_ports and not settings.node_port_addresses.get(family)
         # Most connections are those of Pods: they need no look at a set that is too large for the processor's cache.
         others = masquerade is Masquerade.OTHERS_THAN_LOCAL_PODS and detector is not None and not ends
         who = f"{_inside(detector, family, '!= ')} " if others and detector is not None else ""

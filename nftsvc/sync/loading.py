@@ -21,8 +21,8 @@ from nftsvc.sync.once import take_back
 # Planned in such parts, so that the kernel takes one while the next is made.
 SERVICES_AT_ONCE = 200
 
-# Elements in a transaction: libnftables takes 250,000 elements in 2.4 s by 500, in 2.6 s by 1,000, in 2.8 s by 5,000,
-# and needs memory for those of one. Nothing is live yet, so it does not matter how many transactions there are.
+# Elements in a transaction, so that a message or two hold them. Nothing is live yet, so it does not matter how many
+# transactions there are.
 _ELEMENTS_AT_ONCE = 1000
 
 # Transactions that wait for the kernel, so that it has always something to do.
@@ -30,7 +30,7 @@ _UNDER_WAY = 3
 
 
 # Seconds after which the interpreter goes to the thread that has been waiting for it: after each transaction the kernel
-# has nothing to do until then. By default that is 5 ms, about as long as a transaction takes.
+# has nothing to do until then. By default that is 5 ms, longer than a transaction takes.
 _PATIENCE = 0.0005
 
 

@@ -41,7 +41,7 @@ class Suspicion:
 class Progress:
     """What a pass did. `error` is why it did not get to its end; the kernel's content then counts as unknown.
 
-    `services` counts those that were planned anew, `added` and `removed` elements, `bytes` those of the nft text.
+    `services` counts those that were planned anew, `added` and `removed` elements, `bytes` what was sent.
     `operations` are the commands in that.
     `left_out` is the Service that it has come to leave out because the kernel refuses it, else "".
     `stale` are the frontends whose flows may lead to nobody, `served` all UDP frontends of Services that changed.

@@ -112,15 +112,26 @@ NASTY = 'x" drop comment "y'
     ("key", "entry"),
     [
         (("10.96.0.1; flush ruleset", "tcp", 80), Entry(("goto x",), "a/b")),
+        (("fd00::1", "tcp", 80), Entry(("goto x",), "a/b")),
+        (("10.96.0.1", "tcp", 65536), Entry(("goto x",), "a/b")),
+        (("10.96.0.1", "tcp", "http"), Entry(("goto x",), "a/b")),
+        (("10.96.0.1", "tcpx", 80), Entry(("goto x",), "a/b")),
+        (("10.96.0.1", "tcp"), Entry(("goto x",), "a/b")),
+        (("10.96.0.1", "tcp", 80), Entry(("fly x",), "a/b")),
         (("10.96.0.1", "tcp", 80), Entry((f"goto {NASTY}",), "a/b")),
         (("10.96.0.1", "tcp", 80), Entry(("goto x",), NASTY)),
     ],
 )
-def test_nothing_comes_past_the_last_gate(key: Key, entry: Entry) -> None:
+def test_what_is_no_element_of_ours_is_left_to_nft_and_the_gate_of_its_text(key: Key, entry: Entry) -> None:
     table = make_ruleset(many_services(1)).tables[Family.IPV4]
     named = next(one for one in table.sets if one.name == "service-ips")
-    with pytest.raises(ValueError, match="refusing to"):
-        element_requests((AddElements(Family.IPV4, named, (ElementChange(key, None, entry, "a/b"),)),))
+    good = ElementChange(("10.96.0.1", "tcp", 80), None, Entry(("goto x",), "a/b"), "a/b")
+    assert element_requests((AddElements(Family.IPV4, named, (good,)),)) is not None
+    assert element_requests((AddElements(Family.IPV4, named, (good, ElementChange(key, None, entry, "a/b"))),)) is None
+
+
+def test_nothing_is_no_transaction() -> None:
+    assert element_requests(()) is None
 
 
 def test_a_users_templates_are_run_as_they_are(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,10 @@ from nftsvc.ruleset import (
     layout,
     make_ruleset,
 )
-from nftsvc.values import Address, Family
+from nftsvc.ruleset.layout import chains_of
+from nftsvc.ruleset.names import BY_PORT
+from nftsvc.settings import Detector, DetectorKind, NodeSettings
+from nftsvc.values import Address, Family, Prefix
 from tests.support.builders import NODE_ADDRESSES, Raw, endpoint_slice, many_services, plan_of, service
 
 V4, V6 = Family.IPV4, Family.IPV6
@@ -389,3 +393,25 @@ def test_ruleset_is_a_value() -> None:
 @pytest.mark.parametrize("name", ["drop", "jump evil", "@x"])
 def test_words_of_a_rule_are_not_those_of_an_interfaces_name(name: str) -> None:
     assert Rule.of(f'iifname "{name}" goto local-ips', "").words == ("goto", "local-ips")
+
+
+POD_NETWORK = Detector(DetectorKind.SOURCE, Prefix("10.244.0.0/16"))
+NODE_PORTS_AT: dict[str, dict[str, Any]] = {
+    "anywhere": {},
+    "networks, which may hold cluster IPs": {"node_port_networks": {V4: (Prefix("10.0.0.0/8"),)}},
+    "the node's addresses": {"node_port_addresses": {V4: (Address("192.0.2.11"),)}},
+}
+
+
+@pytest.mark.parametrize("where", NODE_PORTS_AT)
+@pytest.mark.parametrize("node_ports", [False, True])
+def test_pods_are_told_before_cluster_ips_unless_those_must_be_kept_from_the_rule_for_node_ports(
+    where: str, node_ports: bool
+) -> None:
+    settings = NodeSettings(families=(V4,), detectors={V4: POD_NETWORK}, **NODE_PORTS_AT[where])
+    used = (BY_PORT.masquerade,) * node_ports
+    (chain,) = (one for one in chains_of(settings, V4, used) if one.name == "masquerading")
+    (rule,) = (one for one in chain.rules if one.comment == "cluster IPs")
+    ends = node_ports and where != "the node's addresses"
+    who = "" if ends else "ip saddr != @pod-cidrs "
+    assert rule.text == f"{who}ct original ip daddr @cluster-ips goto masquerade-cluster-ip"
