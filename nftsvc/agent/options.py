@@ -11,7 +11,7 @@ from nftsvc.values import FAMILIES, Family
 class Pace:
     """Seconds: the least between two passes under load, and after which everything is verified."""
 
-    minimum: float = 0.01
+    minimum: float = AgentSettings().min_sync_period.seconds
     verify: float = 3600.0
 
 

@@ -14,8 +14,10 @@ from nftsvc.objects import NodeConfigurationSpec
 HEALTHZ_PORT = 10256
 METRICS_PORT = 10249
 
+# kube-proxy's default is a second; what that saves it is hardly anything here.
+MINIMUM = Duration.of_milliseconds(10)
+
 _NOTHING_SAID = NodeConfigurationSpec()
-_MOMENT = Duration.of_milliseconds(10)
 _UNTOUCHED, _HALF_MINUTE = map(Duration.of, (0, 30))
 _QUARTER, _HOUR, _DAY = map(Duration.of, (900, 3600, 86400))
 _HEALTHZ = Listen("0.0.0.0", HEALTHZ_PORT)  # noqa: S104 - kube-proxy's default: load balancers ask
@@ -77,7 +79,7 @@ class AgentSettings:
     node: NodeConfigurationSpec = _NOTHING_SAID
     node_name: str = ""
     mode: str = "nftables"
-    min_sync_period: Duration = _MOMENT
+    min_sync_period: Duration = MINIMUM
     sync_period: Duration = _HALF_MINUTE
     config_sync_period: Duration = _QUARTER
     healthz: Listen = _HEALTHZ

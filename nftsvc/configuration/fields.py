@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
-from nftsvc.configuration.agent import HEALTHZ_PORT, METRICS_PORT
+from nftsvc.configuration.agent import HEALTHZ_PORT, METRICS_PORT, MINIMUM
 from nftsvc.configuration.durations import Duration
 from nftsvc.configuration.readers import (
     Listen,
@@ -92,8 +92,6 @@ def _flag(path: str, *, default: bool = False, zero_counts: bool = False) -> Fie
 
 _SECOND = Duration.of(1)
 
-# kube-proxy's default is a second; what that saves it is hardly anything here.
-MINIMUM = Duration.of_milliseconds(10)
 _HALF_MINUTE = Duration.of(30)
 _ZERO = Duration(0)
 

@@ -10,31 +10,35 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from ipaddress import ip_address
 from operator import getitem
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from nftsvc.ruleset import VERDICT, Key
 
 _BITS = 6
 _IPV4_BYTES = 4
 _VERDICT = 0xFFFFFF00  # NFT_DATA_VERDICT
-_PROTOCOLS = {socket.IPPROTO_TCP: "tcp", socket.IPPROTO_UDP: "udp", socket.IPPROTO_SCTP: "sctp"}
+PROTOCOLS = {socket.IPPROTO_TCP: "tcp", socket.IPPROTO_UDP: "udp", socket.IPPROTO_SCTP: "sctp"}
 
 
 class Undecodable(ValueError):
     """These are bytes that no element of ours has."""
 
 
-class _Texts(dict[bytes, str | int]):
-    """Values by their bytes, each read once: most occur in many elements."""
+_From = TypeVar("_From")
+_To = TypeVar("_To")
 
-    def __init__(self, read: Callable[[bytes], str | int]) -> None:
+
+class Known(dict[_From, _To], Generic[_From, _To]):
+    """Values by what they are made from, their bytes or the reverse, each made once: most occur in many elements."""
+
+    def __init__(self, make: Callable[[_From], _To]) -> None:
         super().__init__()
-        self._read = read
+        self._make = make
 
-    def __missing__(self, raw: bytes) -> str | int:
-        """Read a value for the first time."""
-        value = self[raw] = self._read(raw)
-        return value
+    def __missing__(self, given: _From) -> _To:
+        """Make a value for the first time."""
+        made = self[given] = self._make(given)
+        return made
 
 
 class _Type(NamedTuple):
@@ -51,7 +55,7 @@ def _address(raw: bytes) -> str:
 
 
 def _protocol(raw: bytes) -> str:
-    return _PROTOCOLS.get(raw[0], str(raw[0]))
+    return PROTOCOLS.get(raw[0], str(raw[0]))
 
 
 def _port(raw: bytes) -> int:
@@ -90,7 +94,7 @@ class Reader:
             raise Undecodable(f"{self.name} in {size} bytes")
         self.format = "".join(f"{width}s" for width in widths)
         self._parts = struct.Struct(self.format).unpack
-        self._texts = tuple(_Texts(one.read) for one in known)
+        self._texts = tuple(Known(one.read) for one in known)
         self._networks = tuple(one.network for one in known)
 
     def value(self, raw: bytes) -> Key:

@@ -35,7 +35,7 @@ _ERROR, _DONE, _OVERRUN, _FIRST_KIND = 2, 3, 4, 16
 _DUMP = 0x300
 _INTERRUPTED = 0x10
 _TYPE = 0x3FFF  # without the bits that say "nested" and "network byte order"
-_NESTED = 0x8000
+NESTED = 0x8000
 
 _MESSAGE = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
@@ -107,7 +107,7 @@ def attribute(kind: int, value: bytes) -> bytes:
 
 def nested(kind: int, *inner: bytes) -> bytes:
     """Return an attribute that holds attributes."""
-    return attribute(kind | _NESTED, b"".join(inner))
+    return attribute(kind | NESTED, b"".join(inner))
 
 
 def text(value: bytes) -> str:

@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import repeat
 from operator import add
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from nftsvc.changes import AddElements, DeleteElements, Transaction
-from nftsvc.kernel.netlink import ACK, CREATE, Request, Socket, attribute, name, nested, netfilter_header
+from nftsvc.kernel.datatypes import PROTOCOLS, Known
+from nftsvc.kernel.elements import VERDICT_WORDS
+from nftsvc.kernel.netlink import ACK, CREATE, NESTED, Request, Socket, attribute, name, nested, netfilter_header
 from nftsvc.kernel.notifications import NFTABLES
 from nftsvc.render import COMMENT, VALUE
 from nftsvc.ruleset import TABLE, VERDICT, Entry, Key
@@ -25,25 +27,9 @@ _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
 _ELEMENT, _KEY, _DATA, _USER_DATA = 1, 1, 2, 6
 _VALUE, _VERDICT, _VERDICT_CODE, _VERDICT_CHAIN = 1, 2, 1, 2
 _COMMENT = 0
-_NESTED = 0x8000
 _TAG = struct.Struct("=HH")
-_CODES = {"drop": 0, "accept": 1, "goto": -4, "jump": -3, "return": -5}
-_PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socket.IPPROTO_SCTP}
-_Thing = TypeVar("_Thing")
-
-
-class _Known(dict[_Thing, bytes], Generic[_Thing]):
-    """Bytes by what they are made from, each made once: most of it occurs in many elements."""
-
-    def __init__(self, write: Callable[[_Thing], bytes]) -> None:
-        super().__init__()
-        self._write = write
-
-    def __missing__(self, thing: _Thing) -> bytes:
-        """Make bytes for the first time."""
-        made = self[thing] = self._write(thing)
-        return made
-
+_CODES = {word: code for code, word in VERDICT_WORDS.items()}
+_PROTOCOLS = {word: number for number, word in PROTOCOLS.items()}
 
 # What comes of an address that is none (OSError), a number out of range, an unknown word, a key of another type.
 _UNWRITABLE = (OSError, ValueError, OverflowError, LookupError, AttributeError, TypeError)
@@ -101,7 +87,7 @@ def _elements(key: str, data: str, entries: Sequence[tuple[Key, Entry | None]], 
     if coming and any(entry is not None and entry.comment for _, entry in entries):
         comments = COMMENT.all([entry.comment if entry is not None else "" for _, entry in entries])
         bodies = map(add, bodies, map(_user_data, comments))
-    tags = _Known[int](lambda size: _TAG.pack(_TAG.size + size, _ELEMENT | _NESTED))
+    tags = Known[int, bytes](lambda size: _TAG.pack(_TAG.size + size, _ELEMENT | NESTED))
     return [tags[len(body)] + body for body in bodies]
 
 
@@ -109,7 +95,7 @@ def _values(kind: int, expression: str, values: list[Key]) -> Iterable[bytes]:
     """Return an attribute for each value of a type: what it is for, and in it the value; shorter parts are padded."""
     tag, pack, writers = _shape(kind, expression)
     parts = zip(*values, strict=True)
-    columns = [map(_Known[Any](write).__getitem__, part) for write, part in zip(writers, parts, strict=True)]
+    columns = [map(Known[Any, bytes](write).__getitem__, part) for write, part in zip(writers, parts, strict=True)]
     return map(pack, repeat(tag), *columns)
 
 
@@ -118,7 +104,7 @@ def _shape(kind: int, expression: str) -> tuple[bytes, Callable[..., bytes], lis
     """Return how an attribute with a value of a type begins, what packs that with the parts, and what makes these."""
     sizes, writers = zip(*(_WRITERS[part] for part in expression.split(" . ")), strict=True)
     inner = _TAG.pack(_TAG.size + sum(sizes), _VALUE)
-    tag = _TAG.pack(_TAG.size + len(inner) + sum(sizes), kind | _NESTED) + inner
+    tag = _TAG.pack(_TAG.size + len(inner) + sum(sizes), kind | NESTED) + inner
     return tag, struct.Struct("".join(f"{size}s" for size in (len(tag), *sizes))).pack, list(writers)
 
 

@@ -78,7 +78,8 @@ def namespaces(*names: str) -> Iterator[tuple[Namespace, ...]]:
     made = tuple(Namespace(name) for name in names)
     try:
         for one in made:
-            _netns("add", one.name)
+            with uninterrupted():  # else the command may go on, and succeed when nobody looks any more
+                ip("netns", "add", one.name)
             one.configure("link set lo up")
         yield made
     finally:
@@ -90,16 +91,10 @@ def namespaces(*names: str) -> Iterator[tuple[Namespace, ...]]:
 
 def _delete(name: str) -> KernelUnavailable | None:
     try:
-        _netns("delete", name)
+        ip("netns", "delete", name)
     except KernelUnavailable as error:
         return error
     return None
-
-
-def _netns(*arguments: str) -> None:
-    """Run `ip netns` to its end: an interrupt in the middle would leave it running, to succeed when nobody looks."""
-    with uninterrupted():
-        ip("netns", *arguments)
 
 
 @contextmanager

@@ -327,8 +327,8 @@ def _masquerading(settings: NodeSettings, family: Family, original_node: str, us
         # The last rule must not see what is for a cluster IP, unless it asks for addresses that are the node's own.
         ends = used.node_ports and not settings.node_port_addresses.get(family)
         # Most connections are those of Pods: they need no look at a set that is too large for the processor's cache.
-        others = masquerade is Masquerade.OTHERS_THAN_LOCAL_PODS and detector is not None and not ends
-        who = f"{_inside(detector, family, '!= ')} " if others and detector is not None else ""
+        others = detector if masquerade is Masquerade.OTHERS_THAN_LOCAL_PODS and not ends else None
+        who = f"{_inside(others, family, '!= ')} " if others is not None else ""
         yield Rule.of(f"{who}{original} @{CLUSTER_IPS} goto {MASQUERADE_CLUSTER_IP}", "cluster IPs")
     # Without a list of node addresses, what is no Service address must be one: nft cannot ask the routing table (fib)
     # about the original destination.
