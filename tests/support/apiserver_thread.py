@@ -31,6 +31,7 @@ class ServerThread:
         self._thread: threading.Thread | None = None
         self._runner: web.ServerRunner | None = None
         self._site: web.SockSite | None = None
+        self._listener: socket.socket | None = None
         self._spare: socket.socket | None = None
         self._context: ssl.SSLContext | None = None
 
@@ -90,14 +91,18 @@ class ServerThread:
 
     async def _listen(self, listener: socket.socket) -> None:
         assert self._runner is not None
+        self._listener = listener
         self._site = web.SockSite(self._runner, listener, ssl_context=self._context)
         await self._site.start()
 
     async def _unlisten(self) -> None:
         assert self._runner is not None
-        if self._site is not None:
+        if self._site is not None and self._listener is not None:
+            # asyncio forgets a connection, unclosed, whose listener goes before it is taken (Server._attach fails).
+            asyncio.get_running_loop().remove_reader(self._listener)
+            await _turn()
             await self._site.stop()
-            self._site = None
+            self._site = self._listener = None
         if self._runner.server is not None:
             _cut(self._runner.server)
 
@@ -118,6 +123,11 @@ class ServerThread:
     def _run(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         assert self._loop is not None, "the server does not run"
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(_PATIENCE)
+
+
+async def _turn() -> None:
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
 
 
 def _cut(server: web.Server) -> None:
