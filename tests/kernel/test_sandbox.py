@@ -22,7 +22,8 @@ ROOT = Path(__file__).parents[2]
 # interpreter is installed. The last line undoes a side effect that such a change of user has and a login has not: the
 # process's own /proc files become root's.
 DROP = """
-import contextlib, ctypes, encodings.ascii, encodings.latin_1, io, json, os, sys
+import contextlib, ctypes, encodings.ascii, encodings.latin_1, importlib, io, json, os, pkgutil, sys
+import nftsvc
 from nftsvc.cli import make_app
 from nftsvc.changes import ELEMENTS_PER_TRANSACTION, compare
 from nftsvc.kernel import elements_per_transaction, kubeproxy, sandbox
@@ -32,6 +33,10 @@ from tests.support.builders import plan_of
 from tests.support.cases import EXAMPLES
 
 app = make_app()
+
+for module in pkgutil.walk_packages(nftsvc.__path__, "nftsvc."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
 
 for arguments in (["render", "--node", "x", str(EXAMPLES / "100-my-service")], ["apply"]):
     quiet = io.StringIO()
