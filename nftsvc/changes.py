@@ -9,26 +9,21 @@ kernels before 6.2 hold on to a verdict's chain until the deletion of the elemen
 no verdict leads to any more: a packet that found its verdict just before a transaction looks for its slot after it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import msgspec
-
 from nftsvc.ruleset import (
-    BY_ADDRESS,
-    CLUSTER_IPS,
     POOL_OF_MAP,
-    UNCUT_BYTES,
     VERDICT,
     Chain,
     Elements,
     Entry,
     Key,
     NamedSet,
+    Owners,
     Ruleset,
     Table,
-    frontend_key,
 )
 from nftsvc.values import Family
 
@@ -90,41 +85,36 @@ class DeleteSet:
     set: NamedSet
 
 
-class ElementChange(msgspec.Struct, frozen=True, gc=False):
-    """One key of a set: what it leads to before and after (None: not there), and the Service it serves ("": many)."""
-
-    key: Key
-    old: Entry | None
-    new: Entry | None
-    owner: str
+_Element = tuple[Key, Entry]
+Entries = Sequence[_Element]
 
 
 @dataclass(frozen=True, slots=True)
 class DeleteElements:
-    """Take elements out of a set."""
+    """Take elements out of a set: keys, and what they lead to."""
 
     family: Family
     set: NamedSet
-    elements: tuple[ElementChange, ...]
+    entries: Entries
+    owners: Owners = field(compare=False, repr=False)
 
-    @property
-    def entries(self) -> list[tuple[Key, Entry | None]]:
-        """What goes: the key and what it leads to."""
-        return [(one.key, one.old) for one in self.elements]
+    def owner(self, key: Key) -> str:
+        """Return the Service that an element serves, "" for many."""
+        return self.owners.within(self.set.name)(key)
 
 
 @dataclass(frozen=True, slots=True)
 class AddElements:
-    """Put elements into a set."""
+    """Put elements into a set: keys, and what they lead to."""
 
     family: Family
     set: NamedSet
-    elements: tuple[ElementChange, ...]
+    entries: Entries
+    owners: Owners = field(compare=False, repr=False)
 
-    @property
-    def entries(self) -> list[tuple[Key, Entry | None]]:
-        """What comes: the key and what it leads to."""
-        return [(one.key, one.new) for one in self.elements]
+    def owner(self, key: Key) -> str:
+        """Return the Service that an element serves, "" for many."""
+        return self.owners.within(self.set.name)(key)
 
 
 Operation = (
@@ -140,8 +130,15 @@ class _Place(NamedTuple):
     set: NamedSet
 
 
+class _Difference(NamedTuple):
+    """What goes from a set and what comes to it. A key that leads elsewhere is in both."""
+
+    going: Entries
+    coming: Entries
+
+
 _NONE: Elements = {}
-_Elements = Mapping[_Place, Sequence[ElementChange]]
+_Differences = Mapping[_Place, _Difference]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,10 +150,11 @@ class Changes:
     """
 
     structure: tuple[Operation, ...]
-    elements: _Elements
+    elements: _Differences
     hooks: tuple[Operation, ...]
-    unused: _Elements
+    unused: _Differences
     leftovers: tuple[Operation, ...]
+    owners: Mapping[Family, Owners]
     indivisible: bool = False
 
     def __bool__(self) -> bool:
@@ -164,23 +162,24 @@ class Changes:
         return bool(self.structure or self.elements or self.hooks or self.unused or self.leftovers)
 
     @property
-    def _all(self) -> list[ElementChange]:
-        return [one for part in (self.elements, self.unused) for changes in part.values() for one in changes]
-
-    @property
     def added(self) -> int:
         """How many elements come or change."""
-        return sum([one.new is not None for one in self._all])
+        return sum([len(one.coming) for one in self.elements.values()])
 
     @property
     def removed(self) -> int:
         """How many elements go or change."""
-        return sum([one.old is not None for one in self._all])
+        return sum([len(one.going) for part in (self.elements, self.unused) for one in part.values()])
 
     @property
     def services(self) -> tuple[str, ...]:
         """The Services whose elements change, sorted."""
-        return tuple(sorted({one.owner for one in self._all} - {""}))
+        found: set[str] = set()
+        for part in (self.elements, self.unused):
+            for place, difference in part.items():
+                owner = self.owners[place.family].within(place.set.name)
+                found.update(owner(key) for entries in difference for key, _ in entries)
+        return tuple(sorted(found - {""}))
 
     def transactions(self, limit: int = ELEMENTS_PER_TRANSACTION) -> tuple[Transaction, ...]:
         """Cut the changes into transactions of about `limit` elements each, never through a Service.
@@ -188,12 +187,12 @@ class Changes:
         What fits goes in one. A first load that does not fit is staged: nothing is live before the last transaction
         adds the base chains.
         """
-        size = sum(map(len, self.elements.values()))
+        size = sum([len(entries) for difference in self.elements.values() for entries in difference])
         if self.indivisible or size + len(self.structure) <= limit:
-            batches = [(*self.structure, *_operations(self.elements), *self.hooks)]
+            batches = [(*self.structure, *self._operations(self.elements), *self.hooks)]
         else:
             structure = [self.structure[at : at + limit] for at in range(0, len(self.structure), limit)]
-            batches = [*structure, *map(_operations, _cut(self.elements, limit)), self.hooks]
+            batches = [*structure, *self._cut(self.elements, limit), self.hooks]
         return (*(batch for batch in batches if batch), *self.cleanup(limit))
 
     def cleanup(self, limit: int = ELEMENTS_PER_TRANSACTION) -> tuple[Transaction, ...]:
@@ -202,9 +201,55 @@ class Changes:
         They wait for the others to be over, because a packet may have found its verdict before a transaction and look
         for its slot after it.
         """
-        parts = [_operations(part) for part in _cut(self.unused, limit)] if self.unused else []
+        parts = list(self._cut(self.unused, limit)) if self.unused else []
         last = (*(parts.pop() if parts else ()), *self.leftovers)
         return tuple(batch for batch in (*parts, last) if batch)
+
+    def _operations(self, elements: _Differences) -> Transaction:
+        """Write the changes of one transaction: what goes, verdicts first, then what comes, verdicts last."""
+        owners = self.owners
+        going = [
+            DeleteElements(place.family, place.set, one.going, owners[place.family])
+            for place, one in reversed(list(elements.items()))
+            if one.going
+        ]
+        coming = [
+            AddElements(place.family, place.set, one.coming, owners[place.family])
+            for place, one in elements.items()
+            if one.coming
+        ]
+        return (*going, *coming)
+
+    def _cut(self, elements: _Differences, limit: int) -> Iterator[Transaction]:
+        """Yield transactions of about `limit` elements; a Service's are never in two.
+
+        Elements that serve many Services come before all others and go after them.
+        """
+        part: dict[_Place, tuple[list[_Element], list[_Element]]] = {}
+        size = 0
+        for group in self._groups(elements, limit):
+            if size and size + len(group) > limit:
+                yield self._operations(_in_order(part, elements))
+                part, size = {}, 0
+            for place, comes, element in group:
+                part.setdefault(place, ([], []))[comes].append(element)
+            size += len(group)
+        yield self._operations(_in_order(part, elements))
+
+    def _groups(self, elements: _Differences, limit: int) -> Iterator["_Group"]:
+        """Yield what must stay together: each Service's changes; shared additions in pieces before, removals after."""
+        owned: dict[str, _Group] = {}
+        shared: dict[bool, _Group] = {True: [], False: []}
+        for place, difference in elements.items():
+            owner = self.owners[place.family].within(place.set.name)
+            for comes, entries in zip((False, True), difference, strict=True):
+                for element in entries:
+                    name = owner(element[0])
+                    group = owned.setdefault(name, []) if name else shared[comes]
+                    group.append((place, comes, element))
+        yield from _pieces(shared[True], limit)
+        yield from owned.values()
+        yield from _pieces(shared[False], limit)
 
 
 def compare(old: Ruleset, new: Ruleset) -> Changes:
@@ -212,8 +257,9 @@ def compare(old: Ruleset, new: Ruleset) -> Changes:
     structure: list[Operation] = []
     hooks: list[Operation] = []
     leftovers: list[Operation] = []
-    elements: dict[_Place, Sequence[ElementChange]] = {}
-    unused: dict[_Place, Sequence[ElementChange]] = {}
+    elements: dict[_Place, _Difference] = {}
+    unused: dict[_Place, _Difference] = {}
+    owners: dict[Family, Owners] = {}
     indivisible = False
     for family in sorted(old.tables.keys() | new.tables.keys()):
         before, after = old.tables.get(family), new.tables.get(family)
@@ -226,17 +272,17 @@ def compare(old: Ruleset, new: Ruleset) -> Changes:
         structure += _structure(before, after)
         hooks += _chains(before, after, base=True)
         leftovers += _leftovers(before, after)
-        for place, changes in _compare_elements(before, after):
-            if place.set.name not in POOL_OF_MAP:
-                elements[place] = changes
-                continue
-            for part, chosen in (
-                (elements, [one for one in changes if one.new is not None]),
-                (unused, [one for one in changes if one.new is None]),
-            ):
-                if chosen:
-                    part[place] = chosen
-    return Changes(tuple(structure), elements, tuple(hooks), unused, tuple(leftovers), indivisible)
+        held: Mapping[str, Elements] = {} if before is None else before.elements
+        owners[family] = Owners(held, after.elements)
+        for named, going, coming in _compare_elements(held, after):
+            place = _Place(family, named)
+            stays = after.elements.get(named.name, _NONE) if named.name in POOL_OF_MAP else None
+            now = going if stays is None or not going else [one for one in going if one[0] in stays]
+            if now or coming:
+                elements[place] = _Difference(now, coming)
+            if len(now) < len(going) and stays is not None:
+                unused[place] = _Difference([one for one in going if one[0] not in stays], [])
+    return Changes(tuple(structure), elements, tuple(hooks), unused, tuple(leftovers), owners, indivisible)
 
 
 def _alike(old: Table, new: Table) -> bool:
@@ -289,109 +335,29 @@ def _leftovers(old: Table | None, new: Table) -> Iterator[Operation]:
             yield DeleteSet(new.family, one)
 
 
-def _compare_elements(old: Table | None, new: Table) -> Iterator[tuple[_Place, Sequence[ElementChange]]]:
-    before: Mapping[str, Elements] = {} if old is None else old.elements
-    owners: dict[Key, str] | None = None
+def _compare_elements(before: Mapping[str, Elements], new: Table) -> Iterator[tuple[NamedSet, Entries, Entries]]:
+    """Yield each set in which something differs, with what goes and what comes; maps of verdicts last."""
     concerned = [one for one in new.sets if before.get(one.name) or new.elements.get(one.name)]
     for one in sorted(concerned, key=lambda named: named.data == VERDICT):
-        changes = _changed(before.get(one.name, _NONE), new.elements.get(one.name, _NONE))
+        there, wanted = before.get(one.name, _NONE), new.elements.get(one.name, _NONE)
         if one.dynamic:  # packets fill it; all there is to do is to take out what leads nowhere
-            changes = [change for change in changes if change[2] is None]
-        if changes:
-            if owners is None:
-                owners = _owners(before) | _owners(new.elements)
-            place = _Place(new.family, one)
-            owner = _owner_in(owners, one.name)
-            yield place, [ElementChange(key, was, becomes, owner(key)) for key, was, becomes in changes]
-
-
-def _changed(old: Elements, new: Elements) -> list[tuple[Key, Entry | None, Entry | None]]:
-    """Return (key, before, after) of each difference: what goes, in the old order, then what comes, in the new."""
-    if not old:
-        return [(key, None, entry) for key, entry in new.items()]
-    gone = [(key, entry, None) for key, entry in old.items() if key not in new]
-    return gone + [(key, old.get(key), entry) for key, entry in new.items() if old.get(key) != entry]
-
-
-def _owners(elements: Mapping[str, Elements]) -> dict[Key, str]:
-    """Return the Service behind each frontend: what the comment of its verdict says, less the port.
-
-    Of names so long that comments are cut only the part counts that no cut takes away.
-    """
-    owners: dict[Key, str] = {}
-    for entries in elements.values():
-        for key, entry in entries.items():
-            if entry.comment:
-                owners[key] = entry.comment[:UNCUT_BYTES].partition(":")[0]
-                owners[key[:1]] = owners[key]
-    return owners
-
-
-def _owner_in(owners: Mapping[Key, str], name: str) -> Callable[[Key], str]:
-    """Return what says whom the elements of a set serve."""
-    if name == CLUSTER_IPS:
-        return lambda key: owners.get(key, "")
-    pool = POOL_OF_MAP.get(name)
-    if pool is not None:
-        protocol = pool.protocol
-        if pool.way is BY_ADDRESS:
-            return lambda key: owners.get((key[0], protocol, key[1]), "")
-        return lambda key: owners.get((protocol, key[0]), "")
-    return lambda key: owners.get(frontend, "") if (frontend := frontend_key(name, key)) is not None else ""
+            yield one, [(key, entry) for key, entry in there.items() if key not in wanted], []
+        elif not there:
+            yield one, [], list(wanted.items())
+        elif there != wanted:
+            going = [(key, entry) for key, entry in there.items() if wanted.get(key) != entry]
+            coming = [(key, entry) for key, entry in wanted.items() if there.get(key) != entry]
+            yield one, going, coming
 
 
 # Cutting -------------------------------------------------------------------------------------------------------------
 
 
-def _operations(elements: _Elements) -> Transaction:
-    """Write the changes of one transaction: what goes, verdicts first, then what comes, verdicts last."""
-    operations: list[Operation] = []
-    for place, changes in reversed(list(elements.items())):
-        gone = tuple([one for one in changes if one.old is not None])
-        if gone:
-            operations.append(DeleteElements(place.family, place.set, gone))
-    for place, changes in elements.items():
-        coming = tuple([one for one in changes if one.new is not None])
-        if coming:
-            operations.append(AddElements(place.family, place.set, coming))
-    return tuple(operations)
+_Group = list[tuple[_Place, bool, _Element]]
 
 
-def _cut(elements: _Elements, limit: int) -> Iterator[_Elements]:
-    """Yield parts of about `limit` elements; a Service's are never in two.
-
-    Elements that serve many Services come before all others and go after them.
-    """
-    part: dict[_Place, list[ElementChange]] = {}
-    size = 0
-    for group in _groups(elements, limit):
-        if size and size + len(group) > limit:
-            yield _in_order(part, elements)
-            part, size = {}, 0
-        for place, change in group:
-            part.setdefault(place, []).append(change)
-        size += len(group)
-    yield _in_order(part, elements)
-
-
-def _in_order(part: Mapping[_Place, Sequence[ElementChange]], order: Iterable[_Place]) -> _Elements:
-    return {place: part[place] for place in order if place in part}
-
-
-_Group = list[tuple[_Place, ElementChange]]
-
-
-def _groups(elements: _Elements, limit: int) -> Iterator[_Group]:
-    """Yield what must stay together: each Service's changes; shared additions in pieces before, removals after."""
-    owned: dict[str, _Group] = {}
-    shared: dict[bool, _Group] = {True: [], False: []}
-    for place, changes in elements.items():
-        for change in changes:
-            group = owned.setdefault(change.owner, []) if change.owner else shared[change.new is not None]
-            group.append((place, change))
-    yield from _pieces(shared[True], limit)
-    yield from owned.values()
-    yield from _pieces(shared[False], limit)
+def _in_order(part: Mapping[_Place, tuple[Entries, Entries]], order: Iterable[_Place]) -> _Differences:
+    return {place: _Difference(*part[place]) for place in order if place in part}
 
 
 def _pieces(group: _Group, limit: int) -> Iterator[_Group]:

@@ -109,9 +109,9 @@ class Script:
 def _source(operation: Operation, offset: int) -> str:
     match operation:
         case AddElements() | DeleteElements():
-            if 1 <= offset <= len(operation.elements) and operation.elements[offset - 1].owner:
-                return f"Service {operation.elements[offset - 1].owner}"
-            return f"{operation.set.keyword} {operation.set.name}"
+            inside = 1 <= offset <= len(operation.entries)
+            owner = operation.owner(operation.entries[offset - 1][0]) if inside else ""
+            return f"Service {owner}" if owner else f"{operation.set.keyword} {operation.set.name}"
         case AddSet() | DeleteSet():
             return f"{operation.set.keyword} {operation.set.name}"
         case AddChain() | ReplaceRules():

@@ -77,15 +77,16 @@ def run_transaction(asked: Socket, requests: Sequence[Request]) -> None:
     asked.request(begin, *first, last._replace(flags=last.flags | ACK), end)
 
 
-def _elements(key: str, data: str, entries: Sequence[tuple[Key, Entry | None]], *, coming: bool) -> list[bytes]:
+def _elements(key: str, data: str, entries: Sequence[tuple[Key, Entry]], *, coming: bool) -> list[bytes]:
     """Return elements of a set with such keys and data, each as an attribute of the list of elements."""
     bodies = _values(_KEY, key, [one for one, _ in entries])
     if coming and data:
-        values = [entry.value for _, entry in entries if entry is not None]
+        values = [entry.value for _, entry in entries]
         leads = map(_verdict, values) if data == VERDICT else _values(_DATA, data, values)
         bodies = map(add, bodies, leads)
-    if coming and any(entry is not None and entry.comment for _, entry in entries):
-        comments = COMMENT.all([entry.comment if entry is not None else "" for _, entry in entries])
+    said = [entry.comment for _, entry in entries] if coming else []
+    if any(said):
+        comments = COMMENT.all(said)
         bodies = map(add, bodies, map(_user_data, comments))
     tags = Known[int, bytes](lambda size: _TAG.pack(_TAG.size + size, _ELEMENT | NESTED))
     return [tags[len(body)] + body for body in bodies]

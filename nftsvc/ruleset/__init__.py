@@ -47,6 +47,7 @@ from nftsvc.ruleset.objects import (
     Ruleset,
     Table,
 )
+from nftsvc.ruleset.owners import Owners
 from nftsvc.ruleset.records import kept_records
 from nftsvc.ruleset.wanted import Part, Wanted
 from nftsvc.values import Address, Family, Prefix, address_order
@@ -129,6 +130,7 @@ __all__ = [
     "Hook",
     "Key",
     "NamedSet",
+    "Owners",
     "Part",
     "Rule",
     "Ruleset",

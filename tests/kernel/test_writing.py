@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from nftsvc.changes import AddElements, DeleteElements, ElementChange, compare
+from nftsvc.changes import AddElements, DeleteElements, compare
 from nftsvc.errors import KernelRefused
 from nftsvc.kernel import Kernel
 from nftsvc.kernel.writing import element_requests
 from nftsvc.lab import Namespace
 from nftsvc.render import Renderer, Script
-from nftsvc.ruleset import EMPTY, Entry, Key, Ruleset, make_ruleset
+from nftsvc.ruleset import EMPTY, Entry, Key, Owners, Ruleset, make_ruleset
 from nftsvc.sync import synchronise
 from nftsvc.values import Family
 from tests.kernel.test_elements import nft
@@ -125,9 +125,9 @@ NASTY = 'x" drop comment "y'
 def test_what_is_no_element_of_ours_is_left_to_nft_and_the_gate_of_its_text(key: Key, entry: Entry) -> None:
     table = make_ruleset(many_services(1)).tables[Family.IPV4]
     named = next(one for one in table.sets if one.name == "service-ips")
-    good = ElementChange(("10.96.0.1", "tcp", 80), None, Entry(("goto x",), "a/b"), "a/b")
-    assert element_requests((AddElements(Family.IPV4, named, (good,)),)) is not None
-    assert element_requests((AddElements(Family.IPV4, named, (good, ElementChange(key, None, entry, "a/b"))),)) is None
+    good = (("10.96.0.1", "tcp", 80), Entry(("goto x",), "a/b"))
+    assert element_requests((AddElements(Family.IPV4, named, (good,), Owners()),)) is not None
+    assert element_requests((AddElements(Family.IPV4, named, (good, (key, entry)), Owners()),)) is None
 
 
 def test_nothing_is_no_transaction() -> None:

@@ -83,14 +83,13 @@ class Model:
                     del table.chains[chain.name]
             case DeleteSet(set=one):
                 del table.sets[one.name], table.elements[one.name]
-            case DeleteElements(set=one, elements=elements):
-                for change in elements:
-                    del table.elements[one.name][change.key]
-            case AddElements(set=one, elements=elements):
-                for change in elements:
-                    assert change.key not in table.elements[one.name], f"{one.name} has {change.key} already"
-                    assert change.new is not None
-                    table.elements[one.name][change.key] = change.new
+            case DeleteElements(set=one, entries=entries):
+                for key, _ in entries:
+                    del table.elements[one.name][key]
+            case AddElements(set=one, entries=entries):
+                for key, entry in entries:
+                    assert key not in table.elements[one.name], f"{one.name} has {key} already"
+                    table.elements[one.name][key] = entry
 
     def ruleset(self) -> Ruleset:
         """Return what is in the tables; a copy."""

@@ -56,7 +56,7 @@ def kinds(transaction: Transaction) -> list[type[Operation]]:
 
 
 def owners(transaction: Transaction) -> set[str]:
-    return {change.owner for one in element_operations(transaction) for change in one.elements} - {""}
+    return {one.owner(key) for one in element_operations(transaction) for key, _ in one.entries} - {""}
 
 
 def element_operations(transaction: Transaction) -> Iterator[AddElements | DeleteElements]:
@@ -117,22 +117,15 @@ def test_new_service_touches_nothing_of_the_others() -> None:
     changes = compare(old, new)
     assert changes.services == ("shop/api",)
     assert changes.removed == 0
-    assert {change.key[0] for found in changes.elements.values() for change in found} == {"10.96.0.2"}
+    assert {key[0] for found in changes.elements.values() for key, _ in found.coming} == {"10.96.0.2"}
 
 
 def test_changed_element_is_taken_out_and_put_in_in_one_transaction() -> None:
     old = made(*web(2))
     new = made(*web(3), current=old)
     transaction = compare(old, new).transactions()[0]
-    out = {
-        change.key
-        for one in element_operations(transaction)
-        if isinstance(one, DeleteElements)
-        for change in one.elements
-    }
-    into = {
-        change.key for one in element_operations(transaction) if isinstance(one, AddElements) for change in one.elements
-    }
+    out = {key for one in element_operations(transaction) if isinstance(one, DeleteElements) for key, _ in one.entries}
+    into = {key for one in element_operations(transaction) if isinstance(one, AddElements) for key, _ in one.entries}
     assert ("10.96.0.1", "tcp", 80) in out & into
 
 
@@ -216,7 +209,7 @@ def test_no_transaction_splits_a_service_whose_names_are_too_long_for_a_comment(
         found = [
             transaction
             for transaction in transactions
-            if any(change.key[0] == address for one in element_operations(transaction) for change in one.elements)
+            if any(key[0] == address for one in element_operations(transaction) for key, _ in one.entries)
         ]
         assert len(found) == 1
 
@@ -224,7 +217,7 @@ def test_no_transaction_splits_a_service_whose_names_are_too_long_for_a_comment(
 def test_transactions_are_about_as_large_as_the_limit() -> None:
     new = make_ruleset(many_services(200))
     sizes = [
-        sum(len(one.elements) for one in element_operations(transaction))
+        sum(len(one.entries) for one in element_operations(transaction))
         for transaction in compare(EMPTY, new).transactions(50)
     ]
     assert max(sizes) <= 50

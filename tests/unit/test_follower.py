@@ -58,11 +58,11 @@ def is_in_step(door: ModelDoor, follower: Follower) -> None:
 def owners(script: Script) -> set[str]:
     """Return the Services that a script adds elements for."""
     return {
-        change.owner
+        owner
         for operation in script.operations
         if isinstance(operation, AddElements)
-        for change in operation.elements
-        if change.owner
+        for key, _ in operation.entries
+        if (owner := operation.owner(key))
     }
 
 

@@ -3,13 +3,12 @@
 import re
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from nftsvc import changes
-from nftsvc.changes import AddChain, AddElements, AddSet, AddTable, DeleteElements, DeleteTable, ElementChange, compare
+from nftsvc.changes import AddChain, AddElements, AddSet, AddTable, DeleteElements, DeleteTable, compare
 from nftsvc.render import Renderer, Script
-from nftsvc.ruleset import EMPTY, Chain, Entry, Key, Rule, Ruleset, Table, make_ruleset
+from nftsvc.ruleset import EMPTY, Chain, Entry, Key, Owners, Rule, Ruleset, Table, make_ruleset
 from nftsvc.values import Family
 from tests.support.builders import Raw, endpoint_slice, plan_of, service
 
@@ -198,10 +197,9 @@ def test_source_of_each_kind_of_operation() -> None:
     table = small().tables[V4]
     named = next(one for one in table.sets if one.name == "service-ips")
     chain = next(one for one in table.chains if one.name == "services")
-    mine = ElementChange(
-        ("10.96.0.1", "tcp", 80), Entry(("goto x",), "shop/web"), Entry(("goto y",), "shop/web"), "shop/web"
-    )
-    shared = msgspec.structs.replace(mine, owner="", key=("10.96.0.9", "tcp", 80))
+    mine = ("10.96.0.1", "tcp", 80), Entry(("goto y",), "shop/web")
+    shared = ("10.96.0.9", "tcp", 80), Entry(("goto y",))
+    owners = Owners({"service-ips": dict((mine, shared))})
     rules = len(chain.rules)
     for operation, expected in (
         (AddTable(V4), ["table ip nftsvc"]),
@@ -209,8 +207,14 @@ def test_source_of_each_kind_of_operation() -> None:
         (AddSet(V4, named), ["map service-ips"]),
         (AddChain(V4, chain), ["chain services"] * (1 + rules)),
         (changes.ReplaceRules(V4, chain), ["chain services"] * (1 + rules)),
-        (AddElements(V4, named, (mine, shared)), ["map service-ips", "Service shop/web"] + ["map service-ips"] * 2),
-        (DeleteElements(V4, named, (shared, mine)), ["map service-ips"] * 2 + ["Service shop/web", "map service-ips"]),
+        (
+            AddElements(V4, named, (mine, shared), owners),
+            ["map service-ips", "Service shop/web"] + ["map service-ips"] * 2,
+        ),
+        (
+            DeleteElements(V4, named, (shared, mine), owners),
+            ["map service-ips"] * 2 + ["Service shop/web", "map service-ips"],
+        ),
     ):
         script = RENDERER.script((AddTable(Family.IPV6), operation, AddTable(Family.IPV6)))
         lines = script.text.count("\n")
