@@ -10,6 +10,7 @@ matched by address and port; nothing where nothing has changed, as on a restart.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from types import MappingProxyType
 from typing import NamedTuple
 
 from nftsvc.endpoints import Endpoint
@@ -61,41 +62,28 @@ class Target(NamedTuple):
     port: int
 
 
-class TrackedFrontend(NamedTuple):
-    """A frontend as its flows see it: where they are sent to (see Target), and the endpoints that they may lead to."""
-
-    family: Family
-    protocol: Protocol
-    address: Address | None
-    port: int
-    endpoints: Endpoints
-
-    @property
-    def target(self) -> Target:
-        """Where flows are sent to."""
-        return Target(self.family, self.protocol, self.address, self.port)
+# What flows are looked at by: frontends, and the endpoints that flows to each may lead to.
+Tracked = Mapping[Target, Endpoints]
+NONE_TRACKED: Tracked = MappingProxyType({})
 
 
 def stale_frontends(
-    old: Iterable[ServicePlan],
-    new: Iterable[ServicePlan],
-    found: Ruleset | None = None,
-    owed: Iterable[TrackedFrontend] = (),
-) -> tuple[TrackedFrontend, ...]:
-    """Return the frontends that had no endpoint before, and those of UDP that one has left, each once.
+    old: Iterable[ServicePlan], new: Iterable[ServicePlan], found: Ruleset | None = None, owed: Tracked = NONE_TRACKED
+) -> Tracked:
+    """Return the frontends that had no endpoint before, and those of UDP that one has left.
 
     `found` is what the kernel had where nobody remembers the plans that it was made from. `owed` are frontends that
     were returned earlier and have not been looked at yet: they are among the result, with the endpoints of now.
     """
     before = _serving(old) if found is None else {**_listed(found), **_serving(old)}
     after = _serving(new)
-    stale = {one.target: one.endpoints for one in owed}
-    for target in {**before, **after}:
+    stale = dict(owed)
+    for target in {**before, **after} if before else after:
         was, becomes = before.get(target, _NONE), after.get(target, _NONE)
         left = target.protocol == UDP and _left(was, becomes)
         if target in stale or left or bool(becomes) > bool(was):
             stale[target] = becomes
-    return _tracked(stale)
+    return stale
 
 
 def _left(was: Endpoints, becomes: Endpoints) -> bool:
@@ -104,9 +92,9 @@ def _left(was: Endpoints, becomes: Endpoints) -> bool:
 
 
 def remade_frontends(
-    found: Ruleset, wanted: Ruleset, plans: Iterable[ServicePlan], owed: Iterable[TrackedFrontend] = ()
-) -> tuple[TrackedFrontend, ...]:
-    """Return the frontends with endpoints that clients did not get to by what was found in the kernel, each once.
+    found: Ruleset, wanted: Ruleset, plans: Iterable[ServicePlan], owed: Tracked = NONE_TRACKED
+) -> Tracked:
+    """Return the frontends with endpoints that clients did not get to by what was found in the kernel.
 
     `owed` is as for `stale_frontends`. Where rules differ that is all frontends of the family, else those of which an
     element does that leads to endpoints.
@@ -118,30 +106,23 @@ def remade_frontends(
         if family not in other
         for target in _remade(found.tables[family], table)
     }
-    stale = {one.target: one.endpoints for one in owed}
 
     def concerned(target: Target) -> bool:
         family, protocol, _, _ = target
         whole = Target(family, protocol, None, 0)
-        return family in other or target in remade or target in stale or (target.address is None and whole in remade)
+        return family in other or target in remade or target in owed or (target.address is None and whole in remade)
 
     serving = _serving(plans, concerned)
-    return _tracked({**stale, **{target: serves for target, serves in serving.items() if serves or target in stale}})
+    return {**owed, **{target: serves for target, serves in serving.items() if serves or target in owed}}
 
 
-def served_frontends(
-    old: Iterable[ServicePlan], new: Iterable[ServicePlan], before: Iterable[TrackedFrontend] = ()
-) -> tuple[TrackedFrontend, ...]:
-    """Return all UDP frontends of Services that change, with the endpoints of now; and those told `before`, each once.
+def served_frontends(old: Iterable[ServicePlan], new: Iterable[ServicePlan], before: Tracked = NONE_TRACKED) -> Tracked:
+    """Return all UDP frontends of Services that change, with the endpoints of now; and those told `before`.
 
     Whoever is looking through flows goes by them: a flow to an endpoint that has come since is not stale.
     """
     gone = dict.fromkeys(_serving(old, only=UDP), _NONE)
-    return _tracked({**{one.target: one.endpoints for one in before}, **gone, **_serving(new, only=UDP)})
-
-
-def _tracked(found: Mapping[Target, Endpoints]) -> tuple[TrackedFrontend, ...]:
-    return tuple([TrackedFrontend(*target, endpoints) for target, endpoints in found.items()])
+    return {**before, **gone, **_serving(new, only=UDP)}
 
 
 def _serving(

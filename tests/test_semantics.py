@@ -13,7 +13,7 @@ import pytest
 from nftsvc.decode import decode
 from nftsvc.events import Put, Replaced
 from nftsvc.explain import Outcome, Packet, explain
-from nftsvc.flows import TrackedFrontend, stale_frontends
+from nftsvc.flows import Tracked, stale_frontends
 from nftsvc.objects import KINDS, EndpointSlice, KubernetesObject, Node, Service
 from nftsvc.plan import HealthCheck, Planner, ServicePlan, make_plan
 from nftsvc.render import Renderer
@@ -436,9 +436,9 @@ def with_endpoint(number: int, **said: object) -> Raw:
     return changed(DNS_SLICE, ["endpoints", number], {**DNS_SLICE["endpoints"][number], **said})
 
 
-def of_family(frontends: Iterable[TrackedFrontend]) -> dict[tuple[str | None, int], set[tuple[Address, int]]]:
+def of_family(frontends: Tracked) -> dict[tuple[str | None, int], set[tuple[Address, int]]]:
     """Return the endpoints of each frontend; all are of one family."""
-    return {(one.address, one.port): set(one.endpoints) for one in frontends if one.family is Family.IPV4}
+    return {(one.address, one.port): set(ends) for one, ends in frontends.items() if one.family is Family.IPV4}
 
 
 @pytest.mark.parametrize(
@@ -476,7 +476,7 @@ def test_which_udp_flows_are_stale(before: list[Raw], after: list[Raw], stale: M
 
 def test_restart_makes_only_those_flows_stale_that_lead_to_what_has_gone() -> None:
     found = make_ruleset(plan_of(DNS, DNS_SLICE))
-    assert stale_frontends((), plans_of([DNS, DNS_SLICE]), found) == ()
+    assert stale_frontends((), plans_of([DNS, DNS_SLICE]), found) == {}
     one_less = plans_of([DNS, with_endpoint(1, conditions=_UNFIT)])
     assert of_family(stale_frontends((), one_less, found)) == {_CLUSTER_IP: {_FIRST}, _NODE_PORT: {_FIRST}}
 

@@ -3,12 +3,12 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from nftsvc.agent.log import event
 from nftsvc.errors import KernelError
-from nftsvc.flows import Endpoints, Target, TrackedFrontend
+from nftsvc.flows import NONE_TRACKED, Endpoints, Target, Tracked
 from nftsvc.kernel.addresses import local_addresses
 from nftsvc.kernel.conntrack import Cleaned, clean_flows
 
@@ -32,20 +32,16 @@ class FlowCleaner:
         self._wake = asyncio.Event()
         self._stop = threading.Event()
 
-    def add(self, stale: Iterable[TrackedFrontend], served: Iterable[TrackedFrontend] = ()) -> None:
+    def add(self, stale: Tracked, served: Tracked = NONE_TRACKED) -> None:
         """Have the flows of stale frontends looked through soon.
 
         `served` are others of which the endpoints have changed, whether or not any of them is looked through.
         """
-        for one in served:
-            if one.target in self._waiting:
-                self._waiting[one.target] = one.endpoints
-            if one.target in self._under_way:
-                self._under_way[one.target] = one.endpoints
-        for one in stale:
-            self._waiting[one.target] = one.endpoints
-            if one.target in self._under_way:
-                self._under_way[one.target] = one.endpoints
+        self._waiting.update((target, ends) for target, ends in served.items() if target in self._waiting)
+        self._waiting.update(stale)
+        if self._under_way:
+            latest = {**served, **stale}
+            self._under_way.update((target, ends) for target, ends in latest.items() if target in self._under_way)
         if self._waiting:
             self._wake.set()
 
@@ -61,7 +57,7 @@ class FlowCleaner:
         finally:
             self._stop.set()
 
-    async def _clean(self, frontends: Mapping[Target, Endpoints]) -> None:
+    async def _clean(self, frontends: Tracked) -> None:
         try:
             for one in await asyncio.to_thread(self._look_through, frontends):
                 event(
@@ -77,7 +73,7 @@ class FlowCleaner:
         except KernelError as error:
             event(_log, logging.WARNING, "cannot look for stale flows", error=error)
 
-    def _look_through(self, frontends: Mapping[Target, Endpoints]) -> tuple[Cleaned, ...]:
+    def _look_through(self, frontends: Tracked) -> tuple[Cleaned, ...]:
         node_ports = any(one.address is None for one in frontends)
         local = local_addresses(self._namespace) if node_ports else ()
         return clean_flows(frontends, local, namespace=self._namespace, stop=self._stop.is_set)

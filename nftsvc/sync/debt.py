@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from nftsvc.flows import TrackedFrontend, remade_frontends, served_frontends, stale_frontends
+from nftsvc.flows import NONE_TRACKED, Tracked, remade_frontends, served_frontends, stale_frontends
 from nftsvc.plan import ServicePlan
 from nftsvc.ruleset import Part, Ruleset
 
@@ -11,8 +11,7 @@ class Debt:
     """Frontends that flows may be stale at, gathered until a pass comes to a good end."""
 
     def __init__(self) -> None:
-        self._stale: tuple[TrackedFrontend, ...] = ()
-        self._served: tuple[TrackedFrontend, ...] = ()
+        self._stale = self._served = NONE_TRACKED
 
     def changed(self, old: Iterable[ServicePlan], new: Iterable[ServicePlan], found: Ruleset | None = None) -> None:
         """Take note of Services that change; `found` is what the kernel had where nobody knows the old plans."""
@@ -23,8 +22,8 @@ class Debt:
         """Take note of what the kernel did not have: flows begun meanwhile lead to nobody."""
         self._stale = remade_frontends(*part, plans, self._stale)
 
-    def taken(self) -> tuple[tuple[TrackedFrontend, ...], tuple[TrackedFrontend, ...]]:
+    def taken(self) -> tuple[Tracked, Tracked]:
         """Return the frontends to be looked at, and all UDP frontends of Services that changed, for the last time."""
-        stale, self._stale = self._stale, ()
-        served, self._served = self._served, ()
-        return stale, served
+        taken = self._stale, self._served
+        self._stale = self._served = NONE_TRACKED
+        return taken

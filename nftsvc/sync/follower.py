@@ -14,6 +14,7 @@ from dataclasses import replace
 from nftsvc.changes import ELEMENTS_PER_TRANSACTION, Changes, compare
 from nftsvc.errors import KernelRefused, NftsvcError, ObjectRef, Problem, Severity, UsageError
 from nftsvc.events import Event
+from nftsvc.flows import NONE_TRACKED
 from nftsvc.objects import Service
 from nftsvc.plan import Planner, Replanned, ServicePlan
 from nftsvc.render import Renderer
@@ -172,7 +173,7 @@ class Follower:
         return self._progress(PassKind.RETRY, 0, NftsvcError(f"a bug: {type(error).__name__}: {error}"))
 
     def _progress(self, kind: PassKind, services: int, error: NftsvcError | None = None) -> Progress:
-        stale, served = self._debt.taken() if error is None else ((), ())
+        stale, served = self._debt.taken() if error is None else (NONE_TRACKED, NONE_TRACKED)
         door = self._door
         counts = (services, door.added, door.removed, door.transactions, door.operations, door.bytes)
         return Progress(kind, *counts, stale, error, served=served)

@@ -1,11 +1,11 @@
 """What passes are: why they are made, what they are made for, what came of them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from nftsvc.errors import NftsvcError
-from nftsvc.flows import TrackedFrontend
+from nftsvc.flows import Tracked
 from nftsvc.values import Family
 
 
@@ -54,7 +54,7 @@ class Progress:
     transactions: int = 0
     operations: int = 0
     bytes: int = 0
-    stale: tuple[TrackedFrontend, ...] = ()
+    stale: Tracked = field(default_factory=dict)
     error: NftsvcError | None = None
     left_out: str = ""
-    served: tuple[TrackedFrontend, ...] = ()
+    served: Tracked = field(default_factory=dict)

@@ -9,16 +9,16 @@ import pytest
 
 from nftsvc.agent.cleaning import FlowCleaner
 from nftsvc.errors import KernelError
-from nftsvc.flows import UDP, Endpoints, Target, TrackedFrontend
+from nftsvc.flows import UDP, Endpoints, Target, Tracked
 from nftsvc.kernel.conntrack import Cleaned
 from nftsvc.values import Address, Family
 
 SECONDS = 60
 
 
-def frontend(number: int, *endpoints: str) -> TrackedFrontend:
+def frontend(number: int, *endpoints: str) -> Tracked:
     listed = frozenset((Address(one), 53) for one in endpoints)
-    return TrackedFrontend(Family.IPV4, UDP, Address(f"10.96.0.{number}"), 53, listed)
+    return {Target(Family.IPV4, UDP, Address(f"10.96.0.{number}"), 53): listed}
 
 
 class Held(FlowCleaner):
@@ -63,20 +63,20 @@ async def running() -> AsyncIterator[Held]:
             await task
 
 
-def by_target(*frontends: TrackedFrontend) -> dict[Target, Endpoints]:
-    return {one.target: one.endpoints for one in frontends}
+def several(*frontends: Tracked) -> Tracked:
+    return {target: ends for one in frontends for target, ends in one.items()}
 
 
 def test_endpoints_that_come_while_flows_are_looked_through_are_gone_by() -> None:
     async def scenario() -> None:
         async with running() as cleaner:
-            cleaner.add([frontend(1, "10.244.1.1")])
+            cleaner.add(frontend(1, "10.244.1.1"))
             await cleaner.until_begun()
-            cleaner.add([], [frontend(1, "10.244.1.1", "10.244.1.2"), frontend(2, "10.244.1.3")])
+            cleaner.add({}, several(frontend(1, "10.244.1.1", "10.244.1.2"), frontend(2, "10.244.1.3")))
             await cleaner.until_done()
             before, after = cleaner.looks[0]
-            assert before == by_target(frontend(1, "10.244.1.1"))
-            assert after == by_target(frontend(1, "10.244.1.1", "10.244.1.2"))
+            assert before == frontend(1, "10.244.1.1")
+            assert after == frontend(1, "10.244.1.1", "10.244.1.2")
 
     asyncio.run(scenario())
 
@@ -84,16 +84,16 @@ def test_endpoints_that_come_while_flows_are_looked_through_are_gone_by() -> Non
 def test_what_waits_is_looked_through_once_with_the_latest_endpoints() -> None:
     async def scenario() -> None:
         async with running() as cleaner:
-            cleaner.add([frontend(1)])
+            cleaner.add(frontend(1))
             await cleaner.until_begun()
-            cleaner.add([frontend(2, "10.244.1.1")])
-            cleaner.add([frontend(3, "10.244.1.9")], [frontend(2, "10.244.1.1", "10.244.1.2")])
+            cleaner.add(frontend(2, "10.244.1.1"))
+            cleaner.add(frontend(3, "10.244.1.9"), frontend(2, "10.244.1.1", "10.244.1.2"))
             await cleaner.until_done()
             await cleaner.until_begun()
             await cleaner.until_done()
-            waited = by_target(frontend(2, "10.244.1.1", "10.244.1.2"), frontend(3, "10.244.1.9"))
+            waited = several(frontend(2, "10.244.1.1", "10.244.1.2"), frontend(3, "10.244.1.9"))
             assert cleaner.looks[1] == (waited, waited)
-            assert cleaner.looks[0] == (by_target(frontend(1)), by_target(frontend(1)))
+            assert cleaner.looks[0] == (frontend(1), frontend(1))
 
     asyncio.run(scenario())
 
@@ -103,12 +103,12 @@ def test_a_frontend_that_is_stale_again_meanwhile_is_looked_through_again() -> N
 
     async def scenario() -> None:
         async with running() as cleaner:
-            cleaner.add([frontend(1, "10.244.1.1", "10.244.1.2")])
+            cleaner.add(frontend(1, "10.244.1.1", "10.244.1.2"))
             for number in range(1, 8):
                 await cleaner.until_begun()
-                cleaner.add([frontend(1, f"10.244.2.{number}")])
+                cleaner.add(frontend(1, f"10.244.2.{number}"))
                 await cleaner.until_done()
-                assert cleaner.looks[-1][1] == by_target(frontend(1, f"10.244.2.{number}"))
+                assert cleaner.looks[-1][1] == frontend(1, f"10.244.2.{number}")
 
     asyncio.run(scenario())
 
@@ -116,11 +116,11 @@ def test_a_frontend_that_is_stale_again_meanwhile_is_looked_through_again() -> N
 def test_frontends_that_nobody_looks_through_are_not_remembered() -> None:
     async def scenario() -> None:
         async with running() as cleaner:
-            cleaner.add([], [frontend(1, "10.244.1.1")])
-            cleaner.add([frontend(2)])
+            cleaner.add({}, frontend(1, "10.244.1.1"))
+            cleaner.add(frontend(2))
             await cleaner.until_begun()
             await cleaner.until_done()
-            assert cleaner.looks[0][1] == by_target(frontend(2))
+            assert cleaner.looks[0][1] == frontend(2)
 
     asyncio.run(scenario())
 
@@ -135,10 +135,10 @@ def test_a_kernel_that_refuses_is_told_and_asked_again(heard: pytest.LogCaptureF
     async def scenario() -> None:
         async with running() as cleaner:
             cleaner.error = KernelError("no")
-            cleaner.add([frontend(1)])
+            cleaner.add(frontend(1))
             await cleaner.until_begun()
             await cleaner.until_done()
-            cleaner.add([frontend(2)])
+            cleaner.add(frontend(2))
             await cleaner.until_begun()
             cleaner.error = None
             await cleaner.until_done()

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from nftsvc.flows import TrackedFrontend, remade_frontends, served_frontends, stale_frontends
+from nftsvc.flows import NONE_TRACKED, Target, Tracked, remade_frontends, served_frontends, stale_frontends
 from nftsvc.plan import Planner, ServicePlan, make_plan
 from nftsvc.ruleset import EMPTY, Elements, Ruleset, Table, make_ruleset
 from nftsvc.settings import NodeSettings
@@ -42,27 +42,22 @@ def ruleset(raws: list[Raw]) -> Ruleset:
     return make_ruleset(make_plan(State.of(map(decoded, raws)), SETTINGS))
 
 
-def at(address: str | None, *endpoints: str, port: int = 53, protocol: str = "UDP") -> TrackedFrontend:
+def at(address: str | None, *endpoints: str, port: int = 53, protocol: str = "UDP") -> Tracked:
     found = frozenset((Address(one), 5353) for one in endpoints)
     place = Address(address) if address is not None else None
-    return TrackedFrontend(Family.IPV4, Protocol(protocol), place, port, found)
+    return {Target(Family.IPV4, Protocol(protocol), place, port): found}
 
 
-def everywhere(*endpoints: str, protocol: str = "UDP") -> set[TrackedFrontend]:
+def everywhere(*endpoints: str, protocol: str = "UDP") -> Tracked:
     return {
-        at(VIP, *endpoints, protocol=protocol),
-        at(EXTERNAL, *endpoints, protocol=protocol),
-        at(None, *endpoints, port=NODE_PORT, protocol=protocol),
+        **at(VIP, *endpoints, protocol=protocol),
+        **at(EXTERNAL, *endpoints, protocol=protocol),
+        **at(None, *endpoints, port=NODE_PORT, protocol=protocol),
     }
 
 
-def once_each(found: tuple[TrackedFrontend, ...]) -> set[TrackedFrontend]:
-    assert len({one.target for one in found}) == len(found)
-    return set(found)
-
-
-def stale(old: list[Raw], new: list[Raw]) -> set[TrackedFrontend]:
-    return once_each(stale_frontends(plans(old), plans(new)))
+def stale(old: list[Raw], new: list[Raw]) -> Tracked:
+    return stale_frontends(plans(old), plans(new))
 
 
 NOTHING: list[Raw] = []
@@ -71,33 +66,31 @@ NOTHING: list[Raw] = []
 @pytest.mark.parametrize(
     ("old", "new", "found"),
     [
-        (dns(A, B), dns(A, B), set()),
-        (dns(A), dns(A, B), set()),
+        (dns(A, B), dns(A, B), {}),
+        (dns(A), dns(A, B), {}),
         (dns(A, B), dns(A), everywhere(A)),
         (dns(A, B), dns(A, C), everywhere(A, C)),
         (dns(A), dns(), everywhere()),
         (dns(), dns(A), everywhere(A)),
         (NOTHING, dns(A), everywhere(A)),
         (dns(A), NOTHING, everywhere()),
-        (NOTHING, dns(), set()),
-        (dns(), NOTHING, set()),
+        (NOTHING, dns(), {}),
+        (dns(), NOTHING, {}),
         (dns(A, B), dns(A, B, bad=(B,)), everywhere(A)),
         (dns(A, protocol="TCP"), dns(A), everywhere(A)),
-        (dns(A), dns(A, protocol="TCP"), everywhere() | everywhere(A, protocol="TCP")),
-        (dns(A, protocol="TCP"), dns(A, B, protocol="TCP"), set()),
-        (dns(A, protocol="TCP"), dns(B, protocol="TCP"), set()),
-        (dns(A, protocol="TCP"), dns(protocol="TCP"), set()),
+        (dns(A), dns(A, protocol="TCP"), {**everywhere(), **everywhere(A, protocol="TCP")}),
+        (dns(A, protocol="TCP"), dns(A, B, protocol="TCP"), {}),
+        (dns(A, protocol="TCP"), dns(B, protocol="TCP"), {}),
+        (dns(A, protocol="TCP"), dns(protocol="TCP"), {}),
         (dns(protocol="TCP"), dns(A, protocol="TCP"), everywhere(A, protocol="TCP")),
         (NOTHING, dns(A, protocol="SCTP"), everywhere(A, protocol="SCTP")),
-        (dns(A, B, protocol="TCP"), dns(A, protocol="TCP"), set()),
-        (dns(A, B, protocol="SCTP"), NOTHING, set()),
-        (dns(A), dns(A, externalIPs=[]), {at(EXTERNAL)}),
+        (dns(A, B, protocol="TCP"), dns(A, protocol="TCP"), {}),
+        (dns(A, B, protocol="SCTP"), NOTHING, {}),
+        (dns(A), dns(A, externalIPs=[]), at(EXTERNAL)),
         (dns(A), dns(A, type="ExternalName", externalName="example.org"), everywhere()),
     ],
 )
-def test_what_has_lost_an_endpoint_or_had_none_is_looked_at(
-    old: list[Raw], new: list[Raw], found: set[TrackedFrontend]
-) -> None:
+def test_what_has_lost_an_endpoint_or_had_none_is_looked_at(old: list[Raw], new: list[Raw], found: Tracked) -> None:
     assert stale(old, new) == found
 
 
@@ -120,11 +113,11 @@ def test_a_frontend_that_goes_to_another_service_leads_to_that_ones_endpoints() 
 
 def test_where_nobody_remembers_the_kernel_does() -> None:
     assert not stale_frontends((), plans(dns(A, B)), ruleset(dns(B, A)))
-    assert set(stale_frontends((), plans(dns(A)), ruleset(dns(A, B)))) == everywhere(A)
-    assert set(stale_frontends((), (), ruleset(dns(A, B)))) == everywhere()
-    assert set(stale_frontends((), plans(dns(A)), EMPTY)) == everywhere(A)
+    assert stale_frontends((), plans(dns(A)), ruleset(dns(A, B))) == everywhere(A)
+    assert stale_frontends((), (), ruleset(dns(A, B))) == everywhere()
+    assert stale_frontends((), plans(dns(A)), EMPTY) == everywhere(A)
     tcp = dns(A, protocol="TCP")
-    assert set(stale_frontends((), plans(tcp), EMPTY)) == everywhere(A, protocol="TCP")
+    assert stale_frontends((), plans(tcp), EMPTY) == everywhere(A, protocol="TCP")
     assert not stale_frontends((), plans(tcp), ruleset(dns(A, B, protocol="TCP")))
 
 
@@ -136,7 +129,7 @@ def test_a_first_load_that_was_cut_short_served_nobody() -> None:
             for family, table in loaded.tables.items()
         }
     )
-    assert set(stale_frontends((), plans(dns(A)), without_hooks)) == everywhere(A)
+    assert stale_frontends((), plans(dns(A)), without_hooks) == everywhere(A)
 
 
 def test_a_restart_makes_nothing_stale_that_a_policy_leaves_without_endpoints() -> None:
@@ -147,11 +140,11 @@ def test_a_restart_makes_nothing_stale_that_a_policy_leaves_without_endpoints() 
 
 def test_what_is_owed_stays_with_the_endpoints_of_now() -> None:
     owed = stale_frontends(plans(dns(A, B)), plans(dns(A)))
-    assert set(stale_frontends(plans(dns(A)), plans(dns(A, C)), None, owed)) == everywhere(A, C)
-    assert set(stale_frontends((), (), None, owed)) == everywhere(A)
-    assert set(stale_frontends(plans(dns(A)), (), None, owed)) == everywhere()
+    assert stale_frontends(plans(dns(A)), plans(dns(A, C)), None, owed) == everywhere(A, C)
+    assert stale_frontends((), (), None, owed) == everywhere(A)
+    assert stale_frontends(plans(dns(A)), (), None, owed) == everywhere()
     other = plans(dns(B, name="other"))
-    assert set(stale_frontends(other, other, None, owed)) == everywhere(B)
+    assert stale_frontends(other, other, None, owed) == everywhere(B)
 
 
 def test_both_families_of_a_service() -> None:
@@ -170,8 +163,8 @@ def test_both_families_of_a_service() -> None:
 BOTH = [*dns(A), *dns(B, name="web", protocol="TCP")]
 
 
-def remade(found: Ruleset, raws: list[Raw] = BOTH, owed: tuple[TrackedFrontend, ...] = ()) -> set[TrackedFrontend]:
-    return once_each(remade_frontends(found, ruleset(raws), plans(raws), owed))
+def remade(found: Ruleset, raws: list[Raw] = BOTH, owed: Tracked = NONE_TRACKED) -> Tracked:
+    return remade_frontends(found, ruleset(raws), plans(raws), owed)
 
 
 def without(table: Table, name: str, protocol: str | None = None) -> Table:
@@ -192,19 +185,19 @@ def test_where_nothing_is_missing_nobody_is_looked_at() -> None:
 @pytest.mark.parametrize("name", ["service-ips", "udp-endpoints"])
 def test_only_frontends_with_elements_that_were_missing_are_looked_at(name: str) -> None:
     table = without(ruleset(BOTH).tables[Family.IPV4], name, "udp" if name == "service-ips" else None)
-    assert remade(damaged(table)) == {at(VIP, A), at(EXTERNAL, A)}
+    assert remade(damaged(table)) == {**at(VIP, A), **at(EXTERNAL, A)}
 
 
 def test_node_ports_that_were_missing_are_looked_at() -> None:
     table = without(ruleset(BOTH).tables[Family.IPV4], "nodeports", "tcp")
-    assert remade(damaged(table)) == {at(None, B, port=NODE_PORT, protocol="TCP")}
+    assert remade(damaged(table)) == at(None, B, port=NODE_PORT, protocol="TCP")
 
 
 def test_an_address_that_node_ports_did_not_answer_on_is_for_all_of_them() -> None:
     table = without(ruleset(BOTH).tables[Family.IPV4], "nodeport-ips")
     assert remade(damaged(table)) == {
-        at(None, A, port=NODE_PORT),
-        at(None, B, port=NODE_PORT, protocol="TCP"),
+        **at(None, A, port=NODE_PORT),
+        **at(None, B, port=NODE_PORT, protocol="TCP"),
     }
 
 
@@ -213,7 +206,7 @@ def test_an_element_that_led_elsewhere_is_looked_at() -> None:
     assert remade(damaged(table)) == everywhere(A)
 
 
-ALL = everywhere(A) | everywhere(B, protocol="TCP")
+ALL = {**everywhere(A), **everywhere(B, protocol="TCP")}
 
 
 def test_where_rules_were_missing_all_of_the_family_are_looked_at() -> None:
@@ -227,16 +220,16 @@ def test_where_rules_were_missing_all_of_the_family_are_looked_at() -> None:
     ):
         assert remade(damaged(table)) == ALL
     assert remade(EMPTY) == ALL
-    assert remade(Ruleset({Family.IPV4: whole})) == set(), "in the other family nobody has endpoints"
+    assert remade(Ruleset({Family.IPV4: whole})) == {}, "in the other family nobody has endpoints"
 
 
 def test_of_repaired_frontends_those_without_endpoints_are_not_looked_at() -> None:
-    assert remade(EMPTY, dns()) == set()
+    assert remade(EMPTY, dns()) == {}
 
 
 def test_what_is_owed_is_looked_at_after_a_repair_as_well() -> None:
-    owed = (at(VIP, C), at("10.96.0.99"))
-    assert remade(ruleset(BOTH), owed=owed) == {at(VIP, A), at("10.96.0.99")}
+    owed = {**at(VIP, C), **at("10.96.0.99")}
+    assert remade(ruleset(BOTH), owed=owed) == {**at(VIP, A), **at("10.96.0.99")}
 
 
 # What is told to whoever is looking -----------------------------------------------------------------------------------
@@ -249,14 +242,14 @@ def test_what_is_owed_is_looked_at_after_a_repair_as_well() -> None:
         (dns(A, B), dns(A), everywhere(A)),
         (dns(A), NOTHING, everywhere()),
         (NOTHING, dns(A), everywhere(A)),
-        (dns(A, protocol="TCP"), dns(A, B, protocol="TCP"), set()),
+        (dns(A, protocol="TCP"), dns(A, B, protocol="TCP"), {}),
     ],
 )
-def test_all_udp_frontends_that_change_are_told(old: list[Raw], new: list[Raw], found: set[TrackedFrontend]) -> None:
-    assert once_each(served_frontends(plans(old), plans(new))) == found
+def test_all_udp_frontends_that_change_are_told(old: list[Raw], new: list[Raw], found: Tracked) -> None:
+    assert served_frontends(plans(old), plans(new)) == found
 
 
 def test_the_latest_word_counts() -> None:
     earlier = served_frontends(plans(dns(A)), plans(dns(A, B)))
-    assert set(served_frontends(plans(dns(A, B)), plans(dns(A, C)), earlier)) == everywhere(A, C)
-    assert set(served_frontends((), (), earlier)) == everywhere(A, B)
+    assert served_frontends(plans(dns(A, B)), plans(dns(A, C)), earlier) == everywhere(A, C)
+    assert served_frontends((), (), earlier) == everywhere(A, B)

@@ -8,7 +8,7 @@ import pytest
 
 from nftsvc.changes import AddElements
 from nftsvc.errors import KernelError, KernelUnavailable, NftsvcError, ObjectRef, Severity, UsageError
-from nftsvc.flows import UDP, TrackedFrontend
+from nftsvc.flows import UDP, Target, Tracked
 from nftsvc.objects import KubernetesObject, Node, Service
 from nftsvc.plan import make_plan
 from nftsvc.render import Renderer, Script
@@ -124,7 +124,7 @@ def test_nothing_is_sent_for_what_means_nothing_here() -> None:
     slice_["metadata"]["annotations"] = {"endpoints.kubernetes.io/last-change-trigger-time": "2026-01-01T00:00:00Z"}
     follower.take(put(slice_, service("other", ["None"])))
     done = follower.step()
-    assert (done.kind, done.transactions, done.stale) == (PassKind.CHANGE, 0, ())
+    assert (done.kind, done.transactions, done.stale) == (PassKind.CHANGE, 0, {})
     assert len(door.scripts) == known
 
 
@@ -440,7 +440,7 @@ def test_a_suspicion_without_cause_sends_nothing() -> None:
     for suspicion in (Suspicion(), Suspicion({Family.IPV4: frozenset((SERVICE_IPS, "affinity"))}), Suspicion({})):
         follower.suspect(suspicion)
         done = follower.step()
-        assert (done.kind, done.transactions, done.error, done.stale) == (PassKind.REPAIR, 0, None, ())
+        assert (done.kind, done.transactions, done.error, done.stale) == (PassKind.REPAIR, 0, None, {})
     assert len(door.scripts) == known
 
 
@@ -474,7 +474,7 @@ def test_tables_of_an_earlier_process_are_adopted_with_their_slots() -> None:
     follower = Follower(later, RENDERER, settings_of)
     follower.take(lists(*raws))
     done = follower.step()
-    assert (done.kind, done.transactions, done.stale) == (PassKind.FIRST, 0, ())
+    assert (done.kind, done.transactions, done.stale) == (PassKind.FIRST, 0, {})
     assert follower.ruleset.tables[Family.IPV4].elements["tcp-endpoints"] == turned
     follower.take(put(web(1, "10.244.1.9", "10.244.1.5", "10.244.1.7", "10.244.1.1")[1]))
     follower.step()
@@ -496,19 +496,19 @@ def test_a_restart_after_changes_sends_the_difference() -> None:
 # UDP flows ------------------------------------------------------------------------------------------------------------
 
 
-def frontend(*endpoints: str) -> TrackedFrontend:
+def frontend(*endpoints: str) -> Tracked:
     listed = frozenset((Address(one), 5353) for one in endpoints)
-    return TrackedFrontend(Family.IPV4, UDP, Address("10.96.7.10"), 53, listed)
+    return {Target(Family.IPV4, UDP, Address("10.96.7.10"), 53): listed}
 
 
 def test_flows_are_looked_at_once_the_kernel_has_what_is_wanted() -> None:
     door, follower = started(*dns("10.244.1.5", "10.244.1.6"))
     door.refuse = failing(2)
     follower.take(put(dns("10.244.1.5")[1]))
-    assert [follower.step().stale for _ in range(2)] == [(), ()]
+    assert [follower.step().stale for _ in range(2)] == [{}, {}]
     done = follower.step()
-    assert (done.error, done.stale) == (None, (frontend("10.244.1.5"),))
-    assert follower.step().stale == ()
+    assert (done.error, done.stale) == (None, frontend("10.244.1.5"))
+    assert follower.step().stale == {}
 
 
 def test_flows_to_an_endpoint_that_came_since_are_not_stale() -> None:
@@ -517,17 +517,17 @@ def test_flows_to_an_endpoint_that_came_since_are_not_stale() -> None:
     follower.take(put(dns("10.244.1.5")[1]))
     assert follower.step().error is not None
     follower.take(put(dns("10.244.1.5", "10.244.1.7")[1]))
-    assert follower.step().stale == (frontend("10.244.1.5", "10.244.1.7"),)
+    assert follower.step().stale == frontend("10.244.1.5", "10.244.1.7")
 
 
 def test_all_udp_frontends_of_what_changed_are_told_with_the_endpoints_of_now() -> None:
     door, follower = started(*dns("10.244.1.5"), *web(1))
     door.refuse = failing(1)
     follower.take(put(dns("10.244.1.5", "10.244.1.6")[1], *web(1, "10.244.9.9")))
-    assert follower.step().served == ()
+    assert follower.step().served == {}
     done = follower.step()
-    assert (done.error, done.served) == (None, (frontend("10.244.1.5", "10.244.1.6"),))
-    assert follower.step().served == ()
+    assert (done.error, done.served) == (None, frontend("10.244.1.5", "10.244.1.6"))
+    assert follower.step().served == {}
 
 
 def test_flows_of_a_service_that_went_meanwhile_are_all_stale() -> None:
@@ -536,7 +536,7 @@ def test_flows_of_a_service_that_went_meanwhile_are_all_stale() -> None:
     follower.take(put(dns("10.244.1.5")[1]))
     assert follower.step().error is not None
     follower.take([gone("dns")])
-    assert follower.step().stale == (frontend(),)
+    assert follower.step().stale == frontend()
 
 
 def test_flows_owed_are_not_lost_to_a_bug() -> None:
@@ -545,28 +545,28 @@ def test_flows_owed_are_not_lost_to_a_bug() -> None:
     follower.take(put(dns("10.244.1.5")[1]))
     assert follower.step().error is not None
     assert isinstance(follower.start_afresh(RuntimeError("oh")).error, NftsvcError)
-    assert follower.step().stale == (frontend("10.244.1.5"),)
+    assert follower.step().stale == frontend("10.244.1.5")
 
 
 def test_a_bug_makes_nobody_elses_flows_stale() -> None:
     _, follower = started(*dns("10.244.1.5", "10.244.1.6"))
     follower.start_afresh(RuntimeError("oh"))
     done = follower.step()
-    assert (done.error, done.transactions, done.stale) == (None, 0, ())
+    assert (done.error, done.transactions, done.stale) == (None, 0, {})
 
 
 def test_what_went_while_a_bug_was_got_over_is_stale() -> None:
     _, follower = started(*dns("10.244.1.5", "10.244.1.6"))
     follower.take([gone("dns")])
     follower.start_afresh(RuntimeError("oh"))
-    assert follower.step().stale == (frontend(),)
+    assert follower.step().stale == frontend()
 
 
 def test_adoption_looks_at_what_has_changed_while_nobody_was_there() -> None:
     door, _ = started(*dns("10.244.1.5", "10.244.1.6"))
     follower = Follower(door, RENDERER, settings_of)
     follower.take(lists(*dns("10.244.1.6")))
-    assert follower.step().stale == (frontend("10.244.1.6"),)
+    assert follower.step().stale == frontend("10.244.1.6")
 
 
 @pytest.mark.parametrize("refused", range(8))
@@ -580,7 +580,7 @@ def test_adoption_that_fails_half_way_forgets_no_flows(refused: int) -> None:
     door.refuse = lambda _: "chain services" if next(numbers) == refused else None
     assert follower.step().error is not None
     done = follower.step()
-    assert (done.error, done.stale) == (None, (frontend("10.244.1.6"),))
+    assert (done.error, done.stale) == (None, frontend("10.244.1.6"))
 
 
 # Bugs and growth ------------------------------------------------------------------------------------------------------
