@@ -154,7 +154,7 @@ class Changes:
     hooks: tuple[Operation, ...]
     unused: _Differences
     leftovers: tuple[Operation, ...]
-    owners: Mapping[Family, Owners]
+    owners: Mapping[Family, Owners] = field(compare=False, repr=False)
     indivisible: bool = False
 
     def __bool__(self) -> bool:

@@ -54,7 +54,7 @@ class Claims:
             self._filed[claimant.service] = (claimant, tuple(claims))
         stays = set(old).intersection(claims) if old and before == claimant else ()
         affected: set[ServiceKey] = set()
-        for one in dict.fromkeys(old):
+        for one in dict.fromkeys(old) if old else ():
             if one not in stays:
                 affected.update(self._withdraw(one, before))
         for one in claims if len(claims) == 1 else dict.fromkeys(claims):
@@ -75,9 +75,9 @@ class Claims:
 
     def _add(self, claim: Claim, claimant: Claimant) -> Iterable[ServiceKey]:
         """Add a claimant to a claim; return all whose the claim may be, where that makes it the owner of others'."""
-        held = self._claimants.get(claim)
-        if held is None:
-            self._claimants[claim] = (claimant,)
+        alone = (claimant,)
+        held = self._claimants.setdefault(claim, alone)
+        if held is alone:
             return ()
         self._contested.add(claim)
         now = self._claimants[claim] = tuple(sorted((*held, claimant)))

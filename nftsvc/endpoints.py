@@ -22,7 +22,7 @@ class Endpoint(msgspec.Struct, frozen=True, gc=False):
     on_node: bool = True
 
 
-class Place(NamedTuple):
+class Place(msgspec.Struct, frozen=True, gc=False):
     """Where the ruleset is for: the node's name (None: no node in particular) and its zone ("": none)."""
 
     node: str | None
@@ -44,7 +44,7 @@ class Judged(NamedTuple):
     ready: bool = True
 
 
-class Usable(NamedTuple):
+class Usable(msgspec.Struct, frozen=True, gc=False):
     """Who is on which list: the cluster's, and the node's own; in canonical order, without duplicates.
 
     `serving` are those that answer, whether or not they get new connections, `ready_here` those that run here and are
@@ -110,8 +110,8 @@ def _all_ready(slices: Sequence[EndpointSlice], port: ServicePort, family: Famil
     found: dict[tuple[Address, Port], Endpoint] = {}
     local: list[Endpoint] = []
     count = 0
-    for part, numbers in _parts(slices, port, family):
-        for number in numbers:
+    for part in slices:
+        for number in _numbers(part, port, family):
             for source in part.endpoints or ():
                 conditions = source.conditions
                 if source.hints is not None or (conditions is not None and conditions.ready is False):
@@ -221,8 +221,9 @@ def _rank(one: _Member) -> tuple[object, ...]:
 
 def _members(slices: Iterable[EndpointSlice], port: ServicePort, family: Family, node: str | None) -> Iterator[_Member]:
     """Yield every endpoint that the slices give a Service port, whatever its condition."""
-    for part, numbers in _parts(slices, port, family):
-        for source in part.endpoints or ():
+    for part in slices:
+        numbers = _numbers(part, port, family)
+        for source in (part.endpoints or ()) if numbers else ():
             if source.addresses:
                 local = node is not None and source.node_name == node
                 on_node = local or node is None or source.node_name is None
@@ -230,16 +231,13 @@ def _members(slices: Iterable[EndpointSlice], port: ServicePort, family: Family,
                     yield _Member(Endpoint(source.addresses[0], number, on_node), source, local)
 
 
-def _parts(
-    slices: Iterable[EndpointSlice], port: ServicePort, family: Family
-) -> Iterator[tuple[EndpointSlice, list[Port]]]:
-    """Yield the slices that a Service port has endpoints in, with the ports that it leads to there."""
-    for part in slices:
-        if part.address_type == family and LABEL_HEADLESS not in part.labels:
-            numbers = [
-                one.port
-                for one in part.ports or ()
-                if one.port is not None and (one.name or "") == port.name and (one.protocol or TCP) == port.protocol
-            ]
-            if numbers:
-                yield part, numbers
+def _numbers(part: EndpointSlice, port: ServicePort, family: Family) -> list[Port]:
+    """Return the ports that a Service port leads to in a slice; none where it has no endpoint there."""
+    if part.address_type != family or LABEL_HEADLESS in part.labels:
+        return []
+    name, protocol = port.name, port.protocol
+    return [
+        one.port
+        for one in part.ports or ()
+        if one.port is not None and (one.name or "") == name and (one.protocol or TCP) == protocol
+    ]

@@ -11,7 +11,8 @@ matched by address and port; nothing where nothing has changed, as on a restart.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from types import MappingProxyType
-from typing import NamedTuple
+
+import msgspec
 
 from nftsvc.endpoints import Endpoint
 from nftsvc.plan import PortPlan, ServicePlan
@@ -53,7 +54,7 @@ _LEADING = frozenset({*POOL_OF_MAP, *(name for way in WAYS for name in (way.verd
 _NONE = Ends()
 
 
-class Target(NamedTuple):
+class Target(msgspec.Struct, frozen=True, gc=False):
     """Where flows are sent to: an address and port, or (address None) a node port."""
 
     family: Family
@@ -108,9 +109,10 @@ def remade_frontends(
     }
 
     def concerned(target: Target) -> bool:
-        family, protocol, _, _ = target
-        whole = Target(family, protocol, None, 0)
-        return family in other or target in remade or target in owed or (target.address is None and whole in remade)
+        whole = Target(target.family, target.protocol, None, 0)
+        return (
+            target.family in other or target in remade or target in owed or (target.address is None and whole in remade)
+        )
 
     serving = _serving(plans, concerned)
     return {**owed, **{target: serves for target, serves in serving.items() if serves or target in owed}}

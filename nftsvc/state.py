@@ -5,7 +5,7 @@ What is in it does not depend on the order in which it came. Next in the route: 
 `nftsvc.endpoints`, which answer what a Service's endpoints are.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -135,13 +135,14 @@ class State:
 
     def _replace(self, event: Replaced, touching: _Touching) -> None:
         kind = event.kind
-        there = {(one.namespace, one.name) for one in event.objects}
-        for name in [one for one in self._known(kind) if one not in there]:
+        known = self._known(kind)
+        there = {(one.namespace, one.name) for one in event.objects} if known else ()
+        for name in [one for one in known if one not in there]:
             self._remove(ObjectRef(kind.KIND, *name), touching)
         for one in event.objects:
             self._put(one, touching)
 
-    def _known(self, kind: type[KubernetesObject]) -> Iterable[_Name]:
+    def _known(self, kind: type[KubernetesObject]) -> Collection[_Name]:
         """Return what there is of a kind: namespace and name of each."""
         if kind is Service:
             return self.services

@@ -8,7 +8,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from itertools import repeat
 from operator import add
 from typing import Any
@@ -87,7 +87,7 @@ def _elements(key: str, data: str, entries: Sequence[tuple[Key, Entry]], *, comi
     said = [entry.comment for _, entry in entries] if coming else []
     if any(said):
         comments = COMMENT.all(said)
-        bodies = map(add, bodies, map(_user_data, comments))
+        bodies = map(add, bodies, _user_data(comments))
     tags = Known[int, bytes](lambda size: _TAG.pack(_TAG.size + size, _ELEMENT | NESTED))
     return [tags[len(body)] + body for body in bodies]
 
@@ -96,8 +96,14 @@ def _values(kind: int, expression: str, values: list[Key]) -> Iterable[bytes]:
     """Return an attribute for each value of a type: what it is for, and in it the value; shorter parts are padded."""
     tag, pack, writers = _shape(kind, expression)
     parts = zip(*values, strict=True)
-    columns = [map(Known[Any, bytes](write).__getitem__, part) for write, part in zip(writers, parts, strict=True)]
+    columns = [_written(write, part) for write, part in zip(writers, parts, strict=True)]
     return map(pack, repeat(tag), *columns)
+
+
+def _written(write: Callable[[Any], bytes], column: tuple[str | int, ...]) -> Iterator[bytes]:
+    """Yield the bytes of values, each made once: most occur in many elements."""
+    different = set(column)
+    return map(dict(zip(different, map(write, different), strict=True)).__getitem__, column)
 
 
 @cache
@@ -107,14 +113,6 @@ def _shape(kind: int, expression: str) -> tuple[bytes, Callable[..., bytes], lis
     inner = _TAG.pack(_TAG.size + sum(sizes), _VALUE)
     tag = _TAG.pack(_TAG.size + len(inner) + sum(sizes), kind | NESTED) + inner
     return tag, struct.Struct("".join(f"{size}s" for size in (len(tag), *sizes))).pack, list(writers)
-
-
-def _ipv4(text: str) -> bytes:
-    return socket.inet_pton(socket.AF_INET, text)
-
-
-def _ipv6(text: str) -> bytes:
-    return socket.inet_pton(socket.AF_INET6, text)
 
 
 def _port(number: int) -> bytes:
@@ -132,8 +130,8 @@ def _protocol(word: str) -> bytes:
 
 # By nft's expression: the bytes that a value takes as a part of a key (a multiple of 4), and what makes them.
 _WRITERS: Mapping[str, tuple[int, Callable[[Any], bytes]]] = {
-    **dict.fromkeys(("ipv4_addr", "ip daddr"), (4, _ipv4)),
-    **dict.fromkeys(("ipv6_addr", "ip6 daddr"), (16, _ipv6)),
+    **dict.fromkeys(("ipv4_addr", "ip daddr"), (4, partial(socket.inet_pton, socket.AF_INET))),
+    **dict.fromkeys(("ipv6_addr", "ip6 daddr"), (16, partial(socket.inet_pton, socket.AF_INET6))),
     **dict.fromkeys(("inet_service", *(f"{one} dport" for one in _PROTOCOLS)), (4, _port)),
     "inet_proto": (4, _protocol),
     "numgen random mod 65536": (4, _slot),
@@ -149,14 +147,27 @@ def _verdict(value: Key) -> bytes:
     return nested(_DATA, nested(_VERDICT, code, leads))
 
 
-def _user_data(comment: str) -> bytes:
-    """Return the attribute with an element's comment, as nft keeps it; nothing where there is none."""
-    said = name(comment)
-    return attribute(_USER_DATA, bytes((_COMMENT, len(said))) + said) if comment else b""
+def _user_data(comments: Iterable[str]) -> Iterator[bytes]:
+    """Yield the attribute with each element's comment, as nft keeps it; nothing where there is none."""
+    for one in comments:
+        begin, end = _around(len(one))
+        yield begin + one.encode("ascii") + end if one else b""
+
+
+@cache
+def _around(size: int) -> tuple[bytes, bytes]:
+    """Return what comes before a comment of so many characters in its attribute, and after it."""
+    length = size + len(b"\0")
+    whole = attribute(_USER_DATA, bytes((_COMMENT, length)) + bytes(length))
+    begin = _TAG.size + 2
+    return whole[:begin], whole[begin + size :]
 
 
 def _parts(elements: list[bytes]) -> Iterator[bytes]:
     """Yield the elements, as many in each part as fit into one attribute."""
+    if sum(map(len, elements)) <= _MOST_BYTES:
+        yield b"".join(elements)
+        return
     start = size = 0
     for number, one in enumerate(elements):
         size += len(one)

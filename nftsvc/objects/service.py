@@ -97,4 +97,4 @@ class Service(Object, frozen=True):
         """The allocated cluster IPs, first the primary one; empty for a headless or unallocated Service."""
         spec = self.spec or ServiceSpec()
         values = spec.cluster_ips or ((spec.cluster_ip,) if spec.cluster_ip else ())
-        return tuple(address for value in values if (address := value.address) is not None)
+        return tuple([address for value in values if (address := value.address) is not None])

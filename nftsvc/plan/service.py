@@ -46,7 +46,7 @@ def why_skipped(service: Service) -> str:
         return "ExternalName: a name in DNS, nothing to forward"
     if LABEL_PROXY_NAME in service.labels:
         return f"label {LABEL_PROXY_NAME}: served by another proxy"
-    if ClusterIP.HEADLESS in (spec.cluster_ip, *(spec.cluster_ips or ())):
+    if spec.cluster_ip == ClusterIP.HEADLESS or ClusterIP.HEADLESS in (spec.cluster_ips or ()):
         return "headless: clients connect to the endpoints themselves"
     return ""
 
@@ -97,7 +97,9 @@ def plan_service(state: State, key: ServiceKey, wishes: Wishes, claims: Claims, 
     service = state.services[key]
     if not wishes.addresses and (why_not := _why_nothing(key, service)) is not None:
         return why_not
-    problems = dict.fromkeys(_unclear(state, key, service, settings))
+    problems: dict[Problem, None] = {}
+    if settings.name is None or service.metadata.annotations:
+        problems.update(dict.fromkeys(_unclear(state, key, service, settings)))
     slices = slices_of(state, key, service)
     place = Place(settings.name, settings.zone)
     check = _health_check_port(service)
@@ -167,8 +169,7 @@ def _unclear(state: State, key: ServiceKey, service: Service, settings: NodeSett
                     field,
                     "Local, but it is not said which node the ruleset is for: no endpoint counts as local",
                 )
-    annotated = service.metadata.annotations and topology_mode_auto(service)
-    if annotated and not state.slices(key) and key not in state.endpoints:
+    if topology_mode_auto(service) and not state.slices(key) and key not in state.endpoints:
         message = "topology-aware routing takes slices with hints; without them all endpoints are used alike"
         yield _warning(service, "metadata.annotations", message)
 
@@ -176,7 +177,7 @@ def _unclear(state: State, key: ServiceKey, service: Service, settings: NodeSett
 def _port_plan(
     key: ServiceKey, service: Service, wish: Wish, frontends: tuple[Frontend, ...], found: Usable
 ) -> PortPlan:
-    keeps_local = any(one.local_policy for one in frontends)
+    keeps_local = len(found.local) > 0 and any(one.local_policy for one in frontends)
     return PortPlan(
         service=key,
         port=wish.port.name,

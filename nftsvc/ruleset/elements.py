@@ -6,8 +6,10 @@ Everything that belongs to one Service is an element; rules and chains are the s
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import cache
 from typing import NamedTuple
+
+import msgspec
 
 from nftsvc.endpoints import Endpoint
 from nftsvc.frontends import Frontend, FrontendKind
@@ -50,8 +52,7 @@ def elements_of(ports: Iterable[PortPlan], family: Family, order: Order) -> Elem
     elements: Elements = defaultdict(dict)
     for port in ports:
         if port.family == family:
-            cluster = _pairs(port.cluster)
-            ends = _Ends(cluster, _pairs(port.local) if port.local else [])
+            ends = _Ends(_pairs(port.cluster), _pairs(port.local) if port.local else [], cut_comment(port.name))
             for frontend in port.frontends:
                 _add_frontend(elements, port, frontend, ends, order)
     return elements
@@ -73,13 +74,15 @@ def shared_of(services: Iterable[ServicePlan]) -> dict[Family, list[tuple[str, s
 
 def on_node(ports: Iterable[PortPlan]) -> set[tuple[Family, Address]]:
     """Return the endpoints that run, or may run, on this node, each once."""
-    return {
-        (port.family, one.address)
-        for port in ports
-        for endpoints in (port.cluster, port.local)
-        for one in endpoints
-        if one.on_node
-    }
+    found: set[tuple[Family, Address]] = set()
+    for port in ports:
+        for one in port.cluster:
+            if one.on_node:
+                found.add((port.family, one.address))
+        for one in port.local:
+            if one.on_node:
+                found.add((port.family, one.address))
+    return found
 
 
 def shared_key(name: str, address: str) -> Key:
@@ -116,6 +119,10 @@ class FoundSlots:
                     if isinstance(key[-1], int):
                         self._found[name, key[:-1]][key[-1]] = entry.value
 
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._found)
+
     def order(self, name: str, frontend: Key, wanted: Sequence[Key]) -> Sequence[Key]:
         """Let endpoints keep the slots that they have: an Order."""
         held = self._found.get((name, frontend))
@@ -128,15 +135,31 @@ class FoundSlots:
         return assign(wanted, tuple(held.get(slot) for slot in range(last)))
 
 
-class _Ends(NamedTuple):
-    """The endpoints of a port as values of elements: those of the cluster, and those of this node."""
+class _Ends(msgspec.Struct, frozen=True, gc=False):
+    """The endpoints of a port as values of elements: those of the cluster, and those of this node; what names it."""
 
     cluster: list[Key]
     local: list[Key]
+    comment: str
 
 
 def _pairs(endpoints: Iterable[Endpoint]) -> list[Key]:
     return [(one.address, one.port) for one in endpoints]
+
+
+class _Verdicts(dict[tuple[int, bool], Key]):
+    """The verdicts that lead to so many endpoints of a pool, with affinity or without; `endpoints` is its map."""
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__()
+        self.endpoints = pool.endpoints
+        self._pool = pool
+
+    def __missing__(self, wanted: tuple[int, bool]) -> Key:
+        """Make a verdict for the first time."""
+        count, affinity = wanted
+        verdict = self[wanted] = (f"goto {self._pool.chain(count, affinity=affinity)}",)
+        return verdict
 
 
 class _Road(NamedTuple):
@@ -144,20 +167,14 @@ class _Road(NamedTuple):
 
     way: Way
     protocol: str
-    cluster: tuple[Pool, str]
-    local: tuple[Pool, str]
+    cluster: _Verdicts
+    local: _Verdicts
 
 
 @cache
 def _road(protocol: str, node_port: bool) -> _Road:  # noqa: FBT001 - a cache knows arguments by place
     way, word = BY_PORT if node_port else BY_ADDRESS, protocol.lower()
-    pools = (Pool(way, word, local=False), Pool(way, word, local=True))
-    return _Road(way, word, *((one, one.endpoints) for one in pools))
-
-
-@lru_cache(maxsize=4096)
-def _leading_to(pool: Pool, count: int, affinity: bool) -> Key:  # noqa: FBT001
-    return (f"goto {pool.chain(count, affinity=affinity)}",)
+    return _Road(way, word, *(_Verdicts(Pool(way, word, local=local)) for local in (False, True)))
 
 
 def way_of(frontend: Frontend) -> Way:
@@ -165,9 +182,8 @@ def way_of(frontend: Frontend) -> Way:
     return BY_PORT if frontend.kind is FrontendKind.NODE_PORT else BY_ADDRESS
 
 
-def verdict_key(port: PortPlan, frontend: Frontend) -> Key:
-    """Return what maps of verdicts know a frontend by."""
-    protocol = port.protocol.lower()
+def verdict_key(protocol: str, frontend: Frontend) -> Key:
+    """Return what maps of verdicts know a frontend by; the protocol as nft writes it."""
     return (protocol, frontend.port) if frontend.address is None else (frontend.address, protocol, frontend.port)
 
 
@@ -175,8 +191,8 @@ def _add_frontend(elements: Elements, port: PortPlan, frontend: Frontend, ends: 
     """Add one way in: its verdicts, its endpoints in their slots, and what else must know of it."""
     road = _road(port.protocol, frontend.kind is FrontendKind.NODE_PORT)
     way = road.way
-    key = verdict_key(port, frontend)
-    where = _Where(key, (*key[:-2], key[-1]), cut_comment(port.name))
+    key = verdict_key(road.protocol, frontend)
+    where = _Where(key, key[1:] if frontend.address is None else key[::2], ends.comment)
     outside = inside = ends.cluster
     if frontend.local_policy:
         outside = ends.local
@@ -201,7 +217,7 @@ def _add_frontend(elements: Elements, port: PortPlan, frontend: Frontend, ends: 
         elements[ALLOWED_SOURCES].update(((*where.key, prefix), NOTHING) for prefix in frontend.sources)
 
 
-class _Where(NamedTuple):
+class _Where(msgspec.Struct, frozen=True, gc=False):
     """A frontend as the key of verdicts and as the first part of a slot's, and what its verdicts say about it."""
 
     key: Key
@@ -210,15 +226,14 @@ class _Where(NamedTuple):
 
 
 def _add_pool(
-    elements: Elements, port: PortPlan, leads: tuple[tuple[Pool, str], str, list[Key]], where: _Where, order: Order
+    elements: Elements, port: PortPlan, leads: tuple[_Verdicts, str, list[Key]], where: _Where, order: Order
 ) -> None:
     """Add the endpoints of a frontend and the verdict that leads to one of them; nothing where there is none."""
-    (pool, name), verdicts, endpoints = leads
+    pool, verdicts, endpoints = leads
     if endpoints:
-        chain = _leading_to(pool, len(endpoints), port.affinity > 0)
-        elements[verdicts][where.key] = Entry(chain, where.comment)
-        slots, frontend = elements[name], where.slots
-        for slot, one in enumerate(order(name, frontend, endpoints)):
+        elements[verdicts][where.key] = Entry(pool[len(endpoints), port.affinity > 0], where.comment)
+        slots, frontend = elements[pool.endpoints], where.slots
+        for slot, one in enumerate(order(pool.endpoints, frontend, endpoints)):
             slots[*frontend, slot] = Entry(one)
 
 

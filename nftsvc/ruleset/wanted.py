@@ -10,6 +10,7 @@ need what several may need, and how often each verdict is used. The whole rulese
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 from nftsvc.plan import PortPlan, ServicePlan
@@ -160,6 +161,11 @@ class _Side(NamedTuple):
 _NOBODY = _Side((), ())
 
 
+def _as_planned(_name: str, _frontend: Key, wanted: Sequence[Key]) -> Sequence[Key]:
+    """Return the slots where nobody has held any: an Order."""
+    return wanted
+
+
 class _Slots:
     """The slots of frontends: as they are while they are asked for, and as they become."""
 
@@ -231,7 +237,7 @@ class _Table:
         for port in self._ports:
             if port.family == family and not port.affinity:
                 for one in port.frontends:
-                    elements[way_of(one).verdicts][verdict_key(port, one)] = NOTHING
+                    elements[way_of(one).verdicts][verdict_key(port.protocol.lower(), one)] = NOTHING
         return elements
 
     def change(self, old: _Side, new: _Side, found: FoundSlots) -> tuple[Table, Table]:
@@ -239,7 +245,8 @@ class _Table:
         chains, slots = self.chains, _Slots(self._slots)
         family = self._layout.family
         held = elements_of(old.ports, family, slots.held)
-        wanted = elements_of(new.ports, family, lambda *frontend: slots.moved(found, *frontend))
+        nobody_held_any = not old.ports and not found
+        wanted = elements_of(new.ports, family, _as_planned if nobody_held_any else partial(slots.moved, found))
         if held:
             self._verdicts.subtract(verdicts_of(held))
         self._verdicts.update(verdicts_of(wanted))
@@ -272,7 +279,7 @@ class _Table:
         needed = self._needed
         before = {one: needed[one] for one in gone}
         for one in come:
-            count = needed[one]
+            count = needed.get(one, 0)
             needed[one] = count + 1
             before.setdefault(one, count)
         needed.subtract(gone)
