@@ -20,6 +20,7 @@ from nftsvc.kernel.netlink import ACK, CREATE, NESTED, Request, Socket, attribut
 from nftsvc.kernel.notifications import NFTABLES
 from nftsvc.render import COMMENT, VALUE
 from nftsvc.ruleset import TABLE, VERDICT, Entry, Key
+from nftsvc.values import Family
 
 _BEGIN, _END = 16, 17  # of a batch, <linux/netfilter/nfnetlink.h>
 _NEW, _DELETE = (NFTABLES << 8 | kind for kind in (12, 14))
@@ -33,6 +34,8 @@ _PROTOCOLS = {word: number for number, word in PROTOCOLS.items()}
 
 # What comes of an address that is none (OSError), a number out of range, an unknown word, a key of another type.
 _UNWRITABLE = (OSError, ValueError, OverflowError, LookupError, AttributeError, TypeError)
+
+_FEW = 4  # values, which are made sooner than told apart
 
 # An attribute counts its bytes in 16 bits.
 _MOST_BYTES = 60_000
@@ -55,13 +58,19 @@ def _requests(transaction: Transaction) -> tuple[Request, ...]:
     for one in transaction:
         if not isinstance(one, AddElements | DeleteElements) or one.set.interval or one.set.dynamic:
             return ()
-        where = netfilter_header(one.family) + attribute(_LIST_TABLE, name(TABLE))
-        where += attribute(_LIST_SET, name(one.set.name))
+        where = _where(one.family, one.set.name)
         coming = isinstance(one, AddElements)
         parts = _parts(_elements(one.set.key, one.set.data, one.entries, coming=coming))
         kind, flags = (_NEW, CREATE) if coming else (_DELETE, 0)
         found += [Request(kind, where + nested(_LIST_ELEMENTS, part), flags) for part in parts]
     return tuple(found)
+
+
+@cache
+def _where(family: Family, named: str) -> bytes:
+    """Return what a message about elements of a set begins with."""
+    begin = netfilter_header(family) + attribute(_LIST_TABLE, name(TABLE))
+    return begin + attribute(_LIST_SET, name(named))
 
 
 def size_of(requests: Iterable[Request]) -> int:
@@ -101,7 +110,9 @@ def _values(kind: int, expression: str, values: list[Key]) -> Iterable[bytes]:
 
 
 def _written(write: Callable[[Any], bytes], column: tuple[str | int, ...]) -> Iterator[bytes]:
-    """Yield the bytes of values, each made once: most occur in many elements."""
+    """Yield the bytes of values, each made once where there are many: most occur in many elements."""
+    if len(column) <= _FEW:
+        return map(write, column)
     different = set(column)
     return map(dict(zip(different, map(write, different), strict=True)).__getitem__, column)
 

@@ -35,7 +35,7 @@ from nftsvc.values import Family, ServiceKey
 
 
 class Part(NamedTuple):
-    """The elements of some Services before and after a change."""
+    """The elements of some Services before and after a change, in the families that they have any of."""
 
     before: Ruleset
     after: Ruleset
@@ -118,10 +118,12 @@ class Wanted:
         for one in old:
             self._plans.pop(one.service, None)
         self._plans.update((one.service, one) for one in new)
-        sides = _sides(old), _sides(new)
+        was, becomes = _sides(old), _sides(new)
         for family, table in self._tables.items():
-            was, becomes = (one.get(family, _NOBODY) for one in sides)
-            before[family], after[family] = table.change(was, becomes, FoundSlots(found.tables.get(family)))
+            if family in was or family in becomes:
+                slots = FoundSlots(found.tables.get(family))
+                sides = was.get(family, _NOBODY), becomes.get(family, _NOBODY)
+                before[family], after[family] = table.change(*sides, slots)
         return Part(Ruleset(before), Ruleset(after))
 
     def against(self, found: Ruleset) -> Part:

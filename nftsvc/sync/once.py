@@ -113,13 +113,12 @@ def send(door: Door, renderer: Renderer, done: Pass, families: tuple[Family, ...
     Where the first is refused nothing of ours is there to be taken back, and where only one of the last, which remove
     what is left over, the rest stands.
     """
-    live_after = len(done.transactions) - len(done.changes.cleanup(limit))
     ended = 0
     try:
         for _ in _run(door, renderer.scripts(done.transactions)):
             ended += 1
     except KernelError as error:
-        if 0 < ended < live_after:
+        if 0 < ended < len(done.transactions) - len(done.changes.cleanup(limit)):
             take_back(door, renderer, done.found, families, error)
         raise
 
