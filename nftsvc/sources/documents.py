@@ -34,6 +34,9 @@ _NUMBERS = {
     "tag:yaml.org,2002:float": r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|\.[0-9_]+(?:[eE][-+]?[0-9]+)?"
     r"|\.(?:inf|Inf|INF))|\.(?:nan|NaN|NAN)",
 }
+_HOLDERS = frozenset((dict, list))
+_SPACED_KEY = re.compile(r'"[ \t\r\n]+:')
+_ENDS_IN_BACKSLASH = '\\\\"'
 _JSON_WORDS = {"Input data was truncated": "the text ends too early"}
 _TIME = "tag:yaml.org,2002:timestamp"
 _MERGE = "tag:yaml.org,2002:merge"
@@ -72,37 +75,59 @@ def _parsed(text: str, *, is_json: bool) -> Iterator[object]:
     if not is_json and not text.lstrip().startswith(("{", "[")):
         yield from _from_yaml(text)
         return
-    fault = _json_fault(text)
+    document, fault = _from_json(text)
     if fault and not is_json:
         yield from _from_yaml(text)
     elif fault:
         raise Unreadable(f"not JSON: {fault}")
     else:
-        yield from _bounded((_from_json(text),), text)
+        yield _without_repeats(document, text)
 
 
-def _json_fault(text: str) -> str:
-    """Return what keeps text from being JSON, in words that no Python version changes; "" if nothing does."""
+def _from_json(text: str) -> tuple[object, str]:
+    """Return the value of JSON text, and why there is none in words that no Python version changes ("": it is JSON)."""
     try:
-        msgspec.json.decode(text)
+        return msgspec.json.decode(text), ""
     except RecursionError:
-        return _TOO_DEEP
+        return None, _TOO_DEEP
     except msgspec.DecodeError as error:
         message, _, place = str(error).rpartition(" (byte ")
         before = text.encode()[: int(place.rstrip(")"))].decode(errors="replace") if message else text.rstrip()
         lines = before.split("\n")
-        return f"line {len(lines)}, column {len(lines[-1]) + 1}: {message or _JSON_WORDS.get(place, place)}"
-    return ""
+        return None, f"line {len(lines)}, column {len(lines[-1]) + 1}: {message or _JSON_WORDS.get(place, place)}"
 
 
-def _from_json(text: str) -> object:
-    """Parse text that is JSON, once more: only this parser tells of keys given twice."""
-    try:
-        return json.loads(text, object_pairs_hook=_without_repeats)
-    except _RepeatedKeyError as error:
-        raise Unreadable(str(error)) from error
-    except (ValueError, RecursionError) as error:
-        raise Unreadable(f"not JSON: {_reason(error)}") from error
+def _without_repeats(document: object, text: str) -> object:
+    """Return the value of JSON text; Unreadable if a mapping in it gives a key twice, or if it nests too deeply.
+
+    The parser keeps the last of two keys, so there are as many as are written only where none is repeated. Where it is
+    not plain how many are written a parser is asked that tells, and takes three times as long.
+    """
+    keys, written = _keys_of(document), text.count('":') - text.count('\\":')
+    if keys != written or _SPACED_KEY.search(text) or _ENDS_IN_BACKSLASH in text:
+        try:
+            json.loads(text, object_pairs_hook=_refuse_repeated)
+        except _RepeatedKeyError as error:
+            raise Unreadable(str(error)) from error
+        except (ValueError, RecursionError) as error:
+            raise Unreadable(f"not JSON: {_reason(error)}") from error
+    if keys is None:
+        raise Unreadable(_TOO_DEEP)
+    return document
+
+
+def _keys_of(document: object) -> int | None:
+    """Return how many keys all mappings of a JSON document have together; None if it nests too deeply."""
+    count = 0
+    level = [document]
+    for _ in range(MOST_LEVELS):
+        mappings = [one for one in level if type(one) is dict]
+        count += sum(map(len, mappings))
+        parts = [one.values() for one in mappings] + [one for one in level if type(one) is list]
+        level = [one for part in parts for one in part if type(one) in _HOLDERS]
+        if not level:
+            return count
+    return None
 
 
 def _reason(error: Exception) -> str:
@@ -201,7 +226,7 @@ class _RepeatedKeyError(ValueError):
     """A mapping gives a key twice."""
 
 
-def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def _refuse_repeated(pairs: list[tuple[str, object]]) -> dict[str, object]:
     mapping = dict(pairs)
     if len(mapping) != len(pairs):
         repeated = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
@@ -306,8 +331,10 @@ def lines(data: bytes, wanted: Mapping[int, Iterable[Path]]) -> dict[tuple[int, 
 
 def _shallow(text: str) -> str:
     """Return as much of a text as may be given to libyaml, which crashes on what nests too deeply."""
-    if text.lstrip().startswith(("{", "[")) and not _json_fault(text):
-        return "" if _depth_exceeds(msgspec.json.decode(text), MOST_LEVELS) else text
+    if text.lstrip().startswith(("{", "[")):
+        document, fault = _from_json(text)
+        if not fault:
+            return "" if _keys_of(document) is None else text
     deep = _deep_document(text) if _may_be_deep(text) else None
     return text if deep is None else "".join(text.splitlines(keepends=True)[:deep])
 
