@@ -26,6 +26,7 @@ MOST_LEVELS = 100
 _MOST_NODES_PER_CHARACTER = 10
 
 _TOO_DEEP = f"nested deeper than {MOST_LEVELS} levels"
+_DOCUMENT = re.compile(r"^---(?=\s)", re.MULTILINE)
 _DEEP_LINE = re.compile(rf"^ {{{MOST_LEVELS},}}|(?:[-?:] +){{{MOST_LEVELS},}}")
 
 # YAML 1.1 as Kubernetes' parser reads it: no base 60, in which 1:30 would be 90.
@@ -169,9 +170,13 @@ def _size(document: object, known: dict[int, int]) -> int:
 
 
 def _may_be_deep(text: str) -> bool:
-    """Tell, at little cost, whether YAML text might nest so deeply that libyaml crashes the process."""
-    if text.count("[") + text.count("{") > MOST_LEVELS:
-        return True
+    """Tell, at little cost, whether YAML text might nest so deeply that libyaml crashes the process.
+
+    Nothing is open at the end of a document, or in a pair of brackets with nothing between.
+    """
+    for part in _DOCUMENT.split(text):
+        if sum(map(part.count, "[{")) - sum(map(part.count, ("[]", "{}"))) > MOST_LEVELS:
+            return True
     return any(len(line) >= MOST_LEVELS and _DEEP_LINE.search(line) is not None for line in text.split("\n"))
 
 
