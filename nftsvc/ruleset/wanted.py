@@ -51,25 +51,16 @@ class Part(NamedTuple):
 
 
 class Wanted:
-    """A whole ruleset that changes in parts; it has no records.
+    """A whole ruleset that changes in parts; it has no records, and no Services in the beginning.
 
-    It begins with some Services, their endpoints in the slots that they have in `ruleset`. One that is `hooked` has
-    base chains, through which packets come to it.
+    One that is `hooked` has base chains, through which packets come to it.
     """
 
-    def __init__(
-        self,
-        settings: NodeSettings,
-        ruleset: Ruleset = EMPTY,
-        services: Iterable[ServicePlan] = (),
-        *,
-        hooked: bool = True,
-    ) -> None:
+    def __init__(self, settings: NodeSettings, *, hooked: bool = True) -> None:
         self._plans: dict[ServiceKey, ServicePlan] = {}
         self._tables = {
             family: _Table(Layout(settings, family), self._plans, hooked=hooked) for family in settings.families
         }
-        self.take((), tuple(services), ruleset)
 
     @property
     def families(self) -> tuple[Family, ...]:
@@ -109,10 +100,20 @@ class Wanted:
 
     def change(self, old: Sequence[ServicePlan], new: Sequence[ServicePlan]) -> Part:
         """Take in how the plans of some Services have changed. Endpoints that stay keep their slots."""
-        return self.take(old, new, EMPTY)
+        return self._take(old, new, EMPTY)
 
-    def take(self, old: Sequence[ServicePlan], new: Sequence[ServicePlan], found: Ruleset) -> Part:
-        """Do the same; endpoints of Services that are new keep the slots that they have in a ruleset that was found."""
+    def adopt(self, services: Iterable[ServicePlan], found: Ruleset) -> Ruleset:
+        """Take in all Services, their endpoints in the slots that they have in `found`; return the whole ruleset."""
+        part = self._take((), tuple(services), found)
+        nothing: Mapping[str, Mapping[Key, Entry]] = {}
+        return Ruleset(
+            {
+                family: table.completed(part.after.tables[family].elements if family in part.after.tables else nothing)
+                for family, table in self._tables.items()
+            }
+        )
+
+    def _take(self, old: Sequence[ServicePlan], new: Sequence[ServicePlan], found: Ruleset) -> Part:
         before: dict[Family, Table] = {}
         after: dict[Family, Table] = {}
         for one in old:
@@ -126,10 +127,13 @@ class Wanted:
                 before[family], after[family] = table.change(*sides, slots)
         return Part(Ruleset(before), Ruleset(after))
 
-    def against(self, found: Ruleset) -> Part:
-        """Return what leads from what was found in the kernel to the whole ruleset, and keeps records that may stay."""
+    def against(self, found: Ruleset, whole: Ruleset | None = None) -> Part:
+        """Return what leads from what was found in the kernel to the whole ruleset, and keeps records that may stay.
+
+        `whole` is the whole ruleset, where somebody has it already.
+        """
         after: dict[Family, Table] = {}
-        for family, table in self.ruleset.tables.items():
+        for family, table in (self.ruleset if whole is None else whole).tables.items():
             listed = found.tables[family].elements if family in found.tables else {}
             kept = kept_records(family, listed, table.elements, (listed, table.elements))
             after[family] = replace(table, elements={**table.elements, **kept})
@@ -212,7 +216,7 @@ class _Table:
         self.chains: tuple[Chain, ...] = ()
         self.renew_chains()
 
-    def some(self, elements: Mapping[str, dict[Key, Entry]], chains: tuple[Chain, ...] | None = None) -> Table:
+    def some(self, elements: Mapping[str, Mapping[Key, Entry]], chains: tuple[Chain, ...] | None = None) -> Table:
         """Return the table with some of its elements only."""
         return Table(self._layout.family, self._layout.sets, self.chains if chains is None else chains, elements)
 
@@ -222,12 +226,14 @@ class _Table:
 
     def whole(self) -> Table:
         """Return the table with all of its elements."""
-        elements: dict[str, dict[Key, Entry]] = {name: {} for name in self._sets if name not in AFFINITY_MAPS}
-        elements.update(self._own)
-        elements.update(self._elements(self._ports))
+        elements = self._elements(self._ports)
         for name, address in self._needed:
             elements[name][shared_key(name, address)] = NOTHING
-        return self.some({one.name: elements.get(one.name, {}) for one in self._layout.sets})
+        return self.completed(elements)
+
+    def completed(self, elements: Mapping[str, Mapping[Key, Entry]]) -> Table:
+        """Return the table with all elements that Services have, given, and those that come from the settings."""
+        return self.some({one.name: elements.get(one.name) or self._own.get(one.name, {}) for one in self._layout.sets})
 
     def allowing_records(self) -> Mapping[str, Mapping[Key, Entry]]:
         """Return the elements that decide which records may stay.

@@ -315,8 +315,9 @@ class Follower:
             raise
         differs = True
         if found.tables:
-            wanted = Wanted(planner.settings, found, [one for part in updates for one in part.new])
-            differs = self._compare(wanted, found, owing=not self._door.remembers)
+            wanted = Wanted(planner.settings)
+            whole = wanted.adopt((one for part in updates for one in part.new), found)
+            differs = self._compare(wanted, found, whole, owing=not self._door.remembers)
         else:
             self._door.preflight(families)
             wanted = Wanted(planner.settings, hooked=False)
@@ -333,12 +334,13 @@ class Follower:
                 self._debt.changed((), plans, self._door.first)
             self._door.remembers, self._door.first = False, None
 
-    def _compare(self, wanted: Wanted, found: Ruleset, *, owing: bool = True) -> bool:
+    def _compare(self, wanted: Wanted, found: Ruleset, whole: Ruleset | None = None, *, owing: bool = True) -> bool:
         """Send the difference between the ruleset that is wanted and all that the kernel has; tell if there is any.
 
-        `owing` says that flows at frontends that something was missing of are to be looked at.
+        `whole` is the ruleset that is wanted, where somebody has it already. `owing` says that flows at frontends that
+        something was missing of are to be looked at.
         """
-        part = wanted.against(found)
+        part = wanted.against(found, whole)
         changes = compare(*part)
         if not changes:
             return False

@@ -29,7 +29,8 @@ class Follows:
         self.planner = Planner(SETTINGS)
         self.planner.update(self.state, self.state.services)
         start = make_ruleset(self.planner.plan())
-        self.wanted = Wanted(SETTINGS, start, self.planner.plans.values())
+        self.wanted = Wanted(SETTINGS)
+        assert content_of(self.wanted.adopt(self.planner.plans.values(), start)) == content_of(start)
         self.kernel = Model(start)
 
     def change(self, *raws: Raw, gone: str = "") -> Part:
@@ -57,7 +58,7 @@ class Follows:
 
 def changed(part: Part, family: Family = V4) -> set[str]:
     """Return the sets that a part changes."""
-    sides = [one.tables[family].elements for one in part]
+    sides = [one.tables[family].elements if family in one.tables else {} for one in part]
     return {name for name in sides[0].keys() | sides[1].keys() if sides[0].get(name, {}) != sides[1].get(name, {})}
 
 
@@ -137,7 +138,8 @@ def test_a_ruleset_that_was_handed_over_is_left_as_it_was() -> None:
     planner.update(state, state.services)
     start = make_ruleset(planner.plan())
     copy = content_of(Model(start).ruleset())
-    wanted = Wanted(SETTINGS, start, planner.plans.values())
+    wanted = Wanted(SETTINGS)
+    wanted.adopt(planner.plans.values(), start)
     wanted.change(tuple(planner.plans.values()), ())
     assert content_of(start) == copy
 
