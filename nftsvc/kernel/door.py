@@ -5,6 +5,7 @@ counters, which nobody should wait for; where asked to, they live in another net
 are ever listed.
 """
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +24,7 @@ from nftsvc.render import Script
 from nftsvc.ruleset import NFT_FAMILY, Key, Ruleset
 from nftsvc.values import FAMILIES, Family
 
+_log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
 
@@ -64,6 +66,7 @@ class Kernel:
         self._worker = _Worker(namespace, "nftables")
         self._counter = _Worker(namespace, "counters")
         self._socket: Socket | None = None  # of the worker's thread
+        self._told = False
 
     def __enter__(self) -> Self:
         """Use the kernel for a while."""
@@ -127,9 +130,13 @@ class Kernel:
             if self._socket is None:
                 self._socket = Socket(NETFILTER)
             run_transaction(self._socket, requests)
-        except (OSError, Malformed):
+        except (OSError, Malformed) as error:
             self._close_socket()
-            return _run(context, script.text, script)
+            size = _run(context, script.text, script)
+            if not self._told:
+                self._told = True
+                _log.info("messages were refused that nft had no difficulty with, which takes longer: %s", error)
+            return size
         return size_of(requests)
 
     def _close_socket(self) -> None:

@@ -223,9 +223,16 @@ class Socket:
             _message(one.kind, REQUEST | one.flags, first + number, one.body) for number, one in enumerate(requests)
         )
         if len(data) > _SMALL:
-            self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, len(data))  # which the kernel doubles
+            self._make_room(len(data))
         self._socket.sendto(data, (0, 0))
         return first
+
+    def _make_room(self, size: int) -> None:
+        """Let that many bytes be sent at once; the kernel doubles what is asked for."""
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, size)
+        except PermissionError:  # root of a user namespace only; net.core.wmem_max is all it gets
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
 
     def _receive(self) -> list[Message]:
         """Return the messages of the next datagram of the kernel's."""

@@ -6,7 +6,7 @@ import pytest
 
 from nftsvc.changes import AddElements, DeleteElements, compare
 from nftsvc.errors import KernelRefused
-from nftsvc.kernel import Kernel
+from nftsvc.kernel import Kernel, door
 from nftsvc.kernel.writing import element_requests
 from nftsvc.lab import Namespace
 from nftsvc.render import Renderer, Script
@@ -103,6 +103,25 @@ def test_a_refusal_names_the_service_and_nothing_of_it_is_done(kernel: Kernel) -
         kernel.run(RENDERER.script(added))
     assert kernel.read() == before
     synchronise(kernel, many_services(300), RENDERER)  # the door works as before
+
+
+def test_messages_that_are_refused_without_need_are_told_of_once(
+    kernel: Kernel, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, wanted = make_ruleset(many_services(2)), make_ruleset(many_services(20))
+    synchronise(kernel, many_services(2), RENDERER)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(door, "run_transaction", refuse)
+    with caplog.at_level("INFO"):
+        for there, becomes in ((first, wanted), (wanted, first), (first, wanted)):
+            for transaction in compare(there, becomes).transactions():
+                kernel.run(RENDERER.script(transaction))
+    assert not compare(kernel.read(), wanted), "done all the same"
+    (said,) = caplog.messages
+    assert said.endswith("Operation not permitted")
 
 
 NASTY = 'x" drop comment "y'
