@@ -136,6 +136,13 @@ class _Difference(NamedTuple):
     going: Entries
     coming: Entries
 
+    @property
+    def size(self) -> int:
+        """How many keys that are."""
+        if not self.going or not self.coming:
+            return len(self.going) + len(self.coming)
+        return len(dict(self.going).keys() | dict(self.coming).keys())
+
 
 _NONE: Elements = {}
 _Differences = Mapping[_Place, _Difference]
@@ -187,7 +194,7 @@ class Changes:
         What fits goes in one. A first load that does not fit is staged: nothing is live before the last transaction
         adds the base chains.
         """
-        size = sum([len(entries) for difference in self.elements.values() for entries in difference])
+        size = sum([one.size for one in self.elements.values()])
         if self.indivisible or size + len(self.structure) <= limit:
             batches = [(*self.structure, *self._operations(self.elements), *self.hooks)]
         else:
@@ -231,25 +238,32 @@ class Changes:
             if size and size + len(group) > limit:
                 yield self._operations(_in_order(part, elements))
                 part, size = {}, 0
-            for place, comes, element in group:
-                part.setdefault(place, ([], []))[comes].append(element)
+            for place, key, was, becomes in group:
+                going, coming = part.setdefault(place, ([], []))
+                if was is not None:
+                    going.append((key, was))
+                if becomes is not None:
+                    coming.append((key, becomes))
             size += len(group)
         yield self._operations(_in_order(part, elements))
 
     def _groups(self, elements: _Differences, limit: int) -> Iterator["_Group"]:
         """Yield what must stay together: each Service's changes; shared additions in pieces before, removals after."""
         owned: dict[str, _Group] = {}
-        shared: dict[bool, _Group] = {True: [], False: []}
-        for place, difference in elements.items():
+        before: _Group = []
+        after: _Group = []
+        for place, (going, coming) in elements.items():
             owner = self.owners[place.family].within(place.set.name)
-            for comes, entries in zip((False, True), difference, strict=True):
-                for element in entries:
-                    name = owner(element[0])
-                    group = owned.setdefault(name, []) if name else shared[comes]
-                    group.append((place, comes, element))
-        yield from _pieces(shared[True], limit)
+            left = dict(going)
+            for key, entry in coming:
+                name = owner(key)
+                (owned.setdefault(name, []) if name else before).append((place, key, left.pop(key, None), entry))
+            for key, entry in left.items():
+                name = owner(key)
+                (owned.setdefault(name, []) if name else after).append((place, key, entry, None))
+        yield from _pieces(before, limit)
         yield from owned.values()
-        yield from _pieces(shared[False], limit)
+        yield from _pieces(after, limit)
 
 
 def compare(old: Ruleset, new: Ruleset) -> Changes:
@@ -353,7 +367,8 @@ def _compare_elements(before: Mapping[str, Elements], new: Table) -> Iterator[tu
 # Cutting -------------------------------------------------------------------------------------------------------------
 
 
-_Group = list[tuple[_Place, bool, _Element]]
+# Keys of sets, each with what it leads to before and after.
+_Group = list[tuple[_Place, Key, Entry | None, Entry | None]]
 
 
 def _in_order(part: Mapping[_Place, tuple[Entries, Entries]], order: Iterable[_Place]) -> _Differences:

@@ -29,7 +29,7 @@ _To = TypeVar("_To")
 
 
 class Known(dict[_From, _To], Generic[_From, _To]):
-    """Values by what they are made from, their bytes or the reverse, each made once: most occur in many elements."""
+    """Values by what they are made from, each made once: most occur in many elements."""
 
     def __init__(self, make: Callable[[_From], _To]) -> None:
         super().__init__()

@@ -9,7 +9,6 @@ from nftsvc.plan import Plan
 from nftsvc.ruleset.elements import (
     COMMENT_BYTES,
     NOTHING,
-    UNCUT_BYTES,
     FoundSlots,
     cut_comment,
     elements_of,
@@ -120,7 +119,6 @@ __all__ = [
     "NFT_FAMILY",
     "POOL_OF_MAP",
     "TABLE",
-    "UNCUT_BYTES",
     "VERDICT",
     "VERDICTS",
     "WAYS",

@@ -1,7 +1,7 @@
 """The ruleset wanted, kept up to date Service by Service.
 
 In: the plans of Services as they were and as they are. Out: two partial rulesets, before and after, which hold the
-elements of these Services only and every chain; `nftsvc.changes` compares them as it compares whole ones.
+elements of these Services only and every chain of their families; `nftsvc.changes` compares them as whole ones.
 
 Elements follow from the plans, so none are kept: only the slots that are not in the order of the addresses, how many
 need what several may need, and how often each verdict is used. The whole ruleset is made when somebody asks for it.

@@ -26,7 +26,7 @@ MOST_LEVELS = 100
 _MOST_NODES_PER_CHARACTER = 10
 
 _TOO_DEEP = f"nested deeper than {MOST_LEVELS} levels"
-_DOCUMENT = re.compile(r"^---(?=\s)", re.MULTILINE)
+_DOCUMENT = re.compile(r"^---(?=[ \t\r\n])", re.MULTILINE)  # other spaces are none to libyaml
 _DEEP_LINE = re.compile(rf"^ {{{MOST_LEVELS},}}|(?:[-?:] +){{{MOST_LEVELS},}}")
 
 # YAML 1.1 as Kubernetes' parser reads it: no base 60, in which 1:30 would be 90.
@@ -64,7 +64,7 @@ def _bounded(documents: Iterable[object], text: str) -> Iterator[object]:
     """Yield documents whose depth and size are what one may expect of a text."""
     nodes, aliases = 0, "*" in text
     for document in documents:
-        if _depth_exceeds(document, MOST_LEVELS, aliases=aliases):
+        if _keys_of(document, aliases=aliases) is None:
             raise Unreadable(_TOO_DEEP)
         nodes += _size(document, {}) if aliases else 0
         if nodes > _MOST_NODES_PER_CHARACTER * (len(text) + 1000):
@@ -117,8 +117,11 @@ def _without_repeats(document: object, text: str) -> object:
     return document
 
 
-def _keys_of(document: object) -> int | None:
-    """Return how many keys all mappings of a JSON document have together; None if it nests too deeply."""
+def _keys_of(document: object, *, aliases: bool = False) -> int | None:
+    """Return how many keys all mappings of a document have together; None if it nests too deeply.
+
+    Walks level by level. Where `aliases` (of YAML) may lead to one part from several places each costs once.
+    """
     count = 0
     level = [document]
     for _ in range(MOST_LEVELS):
@@ -126,6 +129,8 @@ def _keys_of(document: object) -> int | None:
         count += sum(map(len, mappings))
         parts = [one.values() for one in mappings] + [one for one in level if type(one) is list]
         level = [one for part in parts for one in part if type(one) in _HOLDERS]
+        if aliases:
+            level = list({id(one): one for one in level}.values())
         if not level:
             return count
     return None
@@ -137,26 +142,6 @@ def _reason(error: Exception) -> str:
     if not isinstance(error, ValueError):
         return "a value does not fit its tag"
     return "a number has too many digits" if "digits" in str(error) else str(error)
-
-
-def _depth_exceeds(document: object, levels: int, *, aliases: bool = False) -> bool:
-    """Tell whether a document nests deeper.
-
-    Walks level by level. Where `aliases` (of YAML) may lead to one part from several places each costs once.
-    """
-    level: list[dict[object, object] | list[object]] = [document] if isinstance(document, dict | list) else []
-    for _ in range(levels):
-        if not level:
-            return False
-        level = [
-            child
-            for one in level
-            for child in (one.values() if type(one) is dict else one)
-            if isinstance(child, (dict, list))
-        ]
-        if aliases:
-            level = list({id(one): one for one in level}.values())
-    return bool(level)
 
 
 def _size(document: object, known: dict[int, int]) -> int:

@@ -1,5 +1,8 @@
 """Elements sent as the kernel's own messages: the same as nft makes of the same commands, and as well refused."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -122,6 +125,34 @@ def test_messages_that_are_refused_without_need_are_told_of_once(
     assert not compare(kernel.read(), wanted), "done all the same"
     (said,) = caplog.messages
     assert said.endswith("Operation not permitted")
+
+
+IN_A_USER_NAMESPACE = """
+import logging, sys
+logging.basicConfig(level=logging.INFO, stream=sys.stdout)
+from nftsvc.kernel import Kernel
+from nftsvc.kernel.writing import element_requests, size_of
+from nftsvc.changes import compare
+from nftsvc.render import Renderer
+from nftsvc.ruleset import EMPTY, make_ruleset
+from tests.support.builders import many_services
+wanted = make_ruleset(many_services(700))
+transactions = compare(EMPTY, wanted).transactions(2000)
+sizes = [size_of(element_requests(one) or ()) for one in transactions]
+assert 65536 < max(sizes) < 400_000, sizes
+with Kernel() as kernel:
+    for one in transactions:
+        kernel.run(Renderer().script(one))
+    assert not compare(kernel.read(), wanted)
+"""
+
+
+def test_root_of_a_user_namespace_sends_messages_too() -> None:
+    """There the size of a socket's buffer cannot be forced."""
+    command = ["unshare", "--user", "--map-root-user", "--net", sys.executable, "-c", IN_A_USER_NAMESPACE]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", env=env)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 NASTY = 'x" drop comment "y'

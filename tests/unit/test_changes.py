@@ -20,7 +20,7 @@ from nftsvc.changes import (
     compare,
 )
 from nftsvc.plan import Plan
-from nftsvc.ruleset import EMPTY, Chain, Ruleset, Table, make_ruleset
+from nftsvc.ruleset import EMPTY, Chain, Entry, Ruleset, Table, make_ruleset
 from nftsvc.values import FAMILIES, Family
 from tests.support.builders import Raw, endpoint_slice, many_services, plan_of, service
 from tests.support.model import Model, content_of
@@ -212,6 +212,51 @@ def test_no_transaction_splits_a_service_whose_names_are_too_long_for_a_comment(
             if any(key[0] == address for one in element_operations(transaction) for key, _ in one.entries)
         ]
         assert len(found) == 1
+
+
+def with_comments(ruleset: Ruleset, name: str, comment: str | None = None) -> Ruleset:
+    """Return a part of a ruleset: one set of each table, its elements with a comment that is not ours."""
+    return Ruleset(
+        {
+            family: replace(
+                table,
+                elements={
+                    one.name: {
+                        key: entry if comment is None else Entry(entry.value, comment)
+                        for key, entry in table.elements[one.name].items()
+                        if one.name == name
+                    }
+                    for one in table.sets
+                },
+            )
+            for family, table in ruleset.tables.items()
+        }
+    )
+
+
+@pytest.mark.parametrize("limit", [1, 5, 7])
+@pytest.mark.parametrize("name", ["hairpin", "tcp-endpoints", "service-ips"])
+def test_what_leads_elsewhere_goes_and_comes_in_one_transaction_whosever_it_is(name: str, limit: int) -> None:
+    """Of a part of a table, as for a repair, nobody knows whose the slots are."""
+    ruleset = make_ruleset(dual_stack(6, 4))
+    old, new = with_comments(ruleset, name, "strange"), with_comments(ruleset, name)
+    transactions = compare(old, new).transactions(limit)
+    assert len(transactions) > 1
+    for transaction in transactions:
+        gone, come = (
+            {key for one in element_operations(transaction) if isinstance(one, kind) for key, _ in one.entries}
+            for kind in (DeleteElements, AddElements)
+        )
+        assert gone == come
+    assert_leads(old, new, transactions)
+
+
+def test_an_element_that_leads_elsewhere_counts_once() -> None:
+    ruleset = make_ruleset(dual_stack(6, 4))
+    changes = compare(with_comments(ruleset, "tcp-endpoints", "strange"), with_comments(ruleset, "tcp-endpoints"))
+    assert changes.added == changes.removed == 2 * 6 * 4
+    assert len(changes.transactions(changes.added)) == 1
+    assert len(changes.transactions(changes.added - 1)) > 1
 
 
 def test_transactions_are_about_as_large_as_the_limit() -> None:

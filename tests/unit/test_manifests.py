@@ -500,6 +500,36 @@ def test_values_that_only_yaml_has_are_errors_at_their_line(tmp_path: Path, valu
     assert re.search(r"line 4, column 37: tag '[^']*' is not supported", problem.message)
 
 
+REPEATED = {
+    "plain": '{"kind": "A", "kind": "B"}',
+    "compact": '{"kind":"A","x":{"a":1,"b":2,"a":3}}',
+    "a space before the colon": '{"kind": "A", "x": {"a" : 1, "a" : 2}}',
+    "a line before the colon": '{"kind": "A", "a"\n: 1, "a"\n: 2}',
+    "beside what looks like a key": '{"kind": "A", "x": "\\"a\\": 1", "a": 1, "a": 2}',
+    "beside text that begins with a colon": '{"kind": ":x", "a": 1, "a": 2}',
+    "beside keys that end in a backslash": '{"kind\\\\":1, "a": 1, "a": 2}',
+    "with quotes": '{"kind": "A", "a\\"": 1, "a\\"": 2}',
+    "written differently": '{"kind": "A", "\\u0061": 1, "a": 2}',
+}
+
+
+@pytest.mark.parametrize("text", REPEATED.values(), ids=REPEATED)
+@pytest.mark.parametrize("name", ["a.yaml", "a.json"])
+def test_a_key_given_twice_is_an_error_however_it_is_written(tmp_path: Path, name: str, text: str) -> None:
+    (problem,) = said(load([write(tmp_path / name, text)]))
+    assert problem.endswith(" is given twice in one mapping")
+
+
+@pytest.mark.parametrize("text", ['\\"a\\": 1', ":", "\\\\", '": "', '{\\"kind\\":\\"Pod\\",\\"kind\\":1}'])
+def test_text_that_looks_like_keys_is_none(tmp_path: Path, text: str) -> None:
+    raw = json.dumps({**service(), "metadata": {"name": "web", "annotations": {"a": "TEXT", "b": "TEXT"}}})
+    try:
+        json.loads(made := raw.replace("TEXT", text))
+    except ValueError:
+        made = raw.replace("TEXT", json.dumps(text)[1:-1])
+    assert names(load([write(tmp_path / "a.json", made)])) == ["web"]
+
+
 # Hostile files -------------------------------------------------------------------------------------------------------
 
 
@@ -514,6 +544,20 @@ def test_deep_nesting_is_an_error_not_a_crash(tmp_path: Path, name: str, text: s
     assert objects == "0 objects"
     assert len(problems) == 1
     assert problems[0].startswith(path)
+
+
+@pytest.mark.parametrize("space", ["\u00a0", "\u1680", "\u2003", "\u202f", "\u3000"])
+def test_what_only_looks_like_the_end_of_a_document_ends_no_nesting(tmp_path: Path, space: str) -> None:
+    """Three dashes end a document where a blank or the end of the line follows; these spaces are letters to YAML."""
+    path = write(tmp_path / "a.yaml", "a: " + ("[" * 90 + f"\n---{space}x,\n") * 3000)
+    objects, *problems = loaded_in_a_child(path).splitlines()
+    assert objects == "0 objects"
+    assert [one.rpartition(": ")[2] for one in problems] == ["nested deeper than 100 levels"]
+
+
+def test_brackets_that_are_closed_do_not_add_up(tmp_path: Path) -> None:
+    empty = "".join(f"---\n{service_yaml(f'a-{number}')}status: {{loadBalancer: {{}}}}\n" for number in range(200))
+    assert len(load([write(tmp_path / "a.yaml", empty)]).objects) == 200
 
 
 def test_documents_before_one_that_is_nested_too_deeply_are_read(tmp_path: Path) -> None:
