@@ -269,6 +269,8 @@ class Agent:
             collector.settle()
             self._synced.set()
             self._notifier.ready()
+        else:
+            collector.tidy()
         self._notifier.status(f"{account.services} Services, {account.endpoints} endpoints in the kernel")
 
     def _cleaned(self, cleaned: Cleaned) -> None:

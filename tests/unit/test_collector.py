@@ -32,6 +32,17 @@ class Node:
         self.other = self
 
 
+def test_after_a_pass_nothing_new_is_left_to_be_looked_at() -> None:
+    """However much has come: as much has gone, so that Python sees no reason to look."""
+    collector.settle()
+    kept: list[Node] = []
+    for _ in range(3):
+        replaced, kept = kept, [Node() for _ in range(20_000)]
+        replaced.clear()
+        collector.tidy()
+        assert len(gc.get_objects(0)) + len(gc.get_objects(1)) < 1000
+
+
 def test_what_is_there_stays_and_what_is_in_cycles_goes() -> None:
     gc.unfreeze()
     kept, gone = Node(), weakref.ref(Node())
