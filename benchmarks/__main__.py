@@ -9,7 +9,7 @@ from types import FrameType
 
 from benchmarks.bench import Bench
 from benchmarks.children import ROOT
-from benchmarks.machine import machine_facts
+from benchmarks.machine import machine_facts, pace
 from benchmarks.plan import FULL, QUICK
 from benchmarks.plots import draw
 from benchmarks.report import report
@@ -66,6 +66,7 @@ def run(folder: Path, *, quick: bool) -> None:
         bench.results.machine.update(machine_facts())
         for step in _STEPS:
             step(bench)
+        bench.results.machine["a loop of Python"] = pace(bench.loops)
         bench.say("done")
         folder.mkdir(exist_ok=True)
         bench.results.write(folder / "results.json")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.children import Failed, Outcome, TooLong, measured
+from benchmarks.machine import loop_seconds
 from benchmarks.plan import Plan
 from benchmarks.results import Measurement, Results
 
@@ -23,6 +24,7 @@ class Bench:
     folder: Path
     results: Results = field(default_factory=Results)
     begun: float = field(default_factory=time.monotonic)
+    loops: list[float] = field(default_factory=lambda: [loop_seconds()])
 
     @property
     def left(self) -> float:
@@ -55,6 +57,7 @@ class Bench:
             reason = f"no time left for about {seconds:.0f} s"
         else:
             self.say(name)
+            self.loops.append(loop_seconds())
             try:
                 measure()
             except TooLong as error:

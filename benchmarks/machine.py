@@ -5,11 +5,31 @@ import platform
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 
 from benchmarks.children import ROOT
+
+
+_ROUNDS = 400_000
+
+
+def loop_seconds() -> float:
+    """Return how long it takes to do always the same in Python: how fast the machine is at this moment."""
+    held: dict[int, int] = {}
+    begun = time.perf_counter()
+    for number in range(_ROUNDS):
+        held[number & 255] = number
+    return time.perf_counter() - begun
+
+
+def pace(seconds: Sequence[float]) -> str:
+    """Say how long loops took in the course of a run."""
+    least, middle, most = (f"{one * 1000:.0f}" for one in (min(seconds), median(seconds), max(seconds)))
+    return f"{middle} ms ({least} to {most} in the course of this run)"
 
 
 def machine_facts() -> Mapping[str, str]:
