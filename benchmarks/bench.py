@@ -15,6 +15,10 @@ from benchmarks.results import Measurement, Results
 _LEAST_PATIENCE = 2.0
 _MOST_PATIENCE = 150.0
 
+# What a loop may take more than the fastest, and how many seconds a measurement waits for that at most.
+_QUIET = 1.15
+MOST_WAIT = 2.5
+
 
 @dataclass
 class Bench:
@@ -25,6 +29,7 @@ class Bench:
     results: Results = field(default_factory=Results)
     begun: float = field(default_factory=time.monotonic)
     loops: list[float] = field(default_factory=lambda: [loop_seconds()])
+    _waiting_left: float = 100.0
 
     @property
     def left(self) -> float:
@@ -46,6 +51,16 @@ class Bench:
         sys.stderr.write(f"{int(seconds) // 60:2}:{int(seconds) % 60:02}  {text}\n")
         sys.stderr.flush()
 
+    def _await_quiet(self) -> None:
+        """Wait for a moment in which the machine is as fast as it has been, but not for long."""
+        waits_until = time.monotonic() + min(MOST_WAIT, self._waiting_left)
+        begun = time.monotonic()
+        while True:
+            self.loops.append(loop_seconds())
+            if self.loops[-1] <= _QUIET * min(self.loops) or time.monotonic() > waits_until:
+                break
+        self._waiting_left -= time.monotonic() - begun
+
     def try_to(self, measure: Callable[[], None], seconds: float, missing: Measurement) -> None:
         """Measure something that takes about so many seconds, unless there is no time left for that.
 
@@ -57,7 +72,7 @@ class Bench:
             reason = f"no time left for about {seconds:.0f} s"
         else:
             self.say(name)
-            self.loops.append(loop_seconds())
+            self._await_quiet()
             try:
                 measure()
             except TooLong as error:

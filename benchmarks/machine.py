@@ -13,8 +13,7 @@ from statistics import median
 
 from benchmarks.children import ROOT
 
-
-_ROUNDS = 400_000
+_ROUNDS = 400_000  # a few hundredths of a second
 
 
 def loop_seconds() -> float:

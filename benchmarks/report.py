@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
+from benchmarks.bench import MOST_WAIT
 from benchmarks.extrapolation import expected_seconds
 from benchmarks.layouts import Layout
 from benchmarks.overhead import overhead
@@ -239,7 +240,8 @@ _METHOD = f"""## How it is measured
 - "Flat" means: the largest overhead is at most {FLAT} times the smallest, from 10 to 45,000 Services and 2 to 50
   endpoints.
 - A loop of Python, always the same, is timed before each measurement: where a machine is shared, what it has for us
-  changes by the minute, and with it every time in a run. Ratios within a row are of measurements that took turns.
+  changes by the minute, and with it every time in a run. So each measurement, of whatever layout, waits up to
+  {MOST_WAIT} seconds for a moment in which the loop is nearly as fast as it has been.
 - The storm's changes are told of by a server that shares this machine's processors with the agent.
 - A dash means: not measured. What was left out because it takes too long is (a), (b) and (c) at sizes where loading
   them takes minutes."""
