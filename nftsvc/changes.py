@@ -90,8 +90,8 @@ Entries = Sequence[_Element]
 
 
 @dataclass(frozen=True, slots=True)
-class DeleteElements:
-    """Take elements out of a set: keys, and what they lead to."""
+class _OfElements:
+    """Keys of a set, and what they lead to."""
 
     family: Family
     set: NamedSet
@@ -104,17 +104,13 @@ class DeleteElements:
 
 
 @dataclass(frozen=True, slots=True)
-class AddElements:
-    """Put elements into a set: keys, and what they lead to."""
+class DeleteElements(_OfElements):
+    """Take elements out of a set."""
 
-    family: Family
-    set: NamedSet
-    entries: Entries
-    owners: Owners = field(compare=False, repr=False)
 
-    def owner(self, key: Key) -> str:
-        """Return the Service that an element serves, "" for many."""
-        return self.owners.within(self.set.name)(key)
+@dataclass(frozen=True, slots=True)
+class AddElements(_OfElements):
+    """Put elements into a set."""
 
 
 Operation = (
